@@ -1,0 +1,1 @@
+"""Read handwritten digits: a small project that shows kedro-mlflow-metrics at work."""

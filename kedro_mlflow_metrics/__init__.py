@@ -1,0 +1,27 @@
+"""Return a dict from a Kedro node; find its metrics in MLflow."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kedro_mlflow_metrics.dataset import MlflowMetricsDataset, MlflowMetricsDataSet
+    from kedro_mlflow_metrics.hook import MlflowPipelineHook
+
+__all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset", "MlflowPipelineHook", "__version__"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "MlflowMetricsDataSet": "dataset",
+    "MlflowMetricsDataset": "dataset",
+    "MlflowPipelineHook": "hook",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type depends on the name
+    """Import a public name when it is first asked for: a bare import loads no Kedro."""
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

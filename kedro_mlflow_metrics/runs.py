@@ -1,0 +1,219 @@
+"""The MLflow run of a pipeline: found or opened, made active for nodes, ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kedro_mlflow_metrics.environment import own
+from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.tracking import RunInfo, Server, safe_uri
+
+__all__ = ["Target", "activate", "active_elsewhere", "deactivate", "end", "join", "open_run", "while_active"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The run that points go to; it travels to worker processes inside the pickled datasets.
+
+    Attributes:
+        server: Where the run lives.
+        run: What MLflow said of it when it was opened or joined.
+        active: Whether nodes find it as MLflow's active run.
+    """
+
+    server: Server
+    run: RunInfo
+    active: bool = True
+
+
+RUN_KEY_TAG = "kedro.run_key"
+_stacks: dict[str, list[tuple[list[Any], Any]]] = {}
+_lock = threading.Lock()
+
+
+def now() -> int:
+    """Return the time in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def active_elsewhere() -> tuple[str, str] | None:
+    """Return address and id of an MLflow run that is active in this thread and that is not ours."""
+    import mlflow
+
+    run = mlflow.active_run()
+    if run is None or run.info.run_id in _stacks:
+        return None
+    return mlflow.get_tracking_uri(), run.info.run_id
+
+
+def join(server: Server, run_id: str, *, active: bool = True) -> Target:
+    """Look at a run that somebody else opened, and leave it as it is.
+
+    Raises:
+        TrackingError: There is no such run, or it is deleted.
+    """
+    try:
+        info, _ = server.store(retries=0).get_run(run_id)
+    except TrackingError as exc:
+        if exc.code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+            raise TrackingError(
+                f"MLflow at {safe_uri(server.uri)} has no run {run_id!r}; correct the run id, or the address", exc.code
+            ) from exc
+        raise
+    if info.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"the run {run_id!r} in MLflow at {safe_uri(server.uri)} is deleted; restore it with "
+            f"'mlflow runs restore --run-id {run_id}' or choose another"
+        )
+    return Target(server, info, active)
+
+
+def experiment_id(server: Server, name: str) -> str:
+    """Return the id of the experiment that new runs belong to; MLflow's environment variables win.
+
+    Raises:
+        TrackingError: The experiment is deleted, or the server does not answer.
+    """
+    given = own("MLFLOW_EXPERIMENT_ID")
+    if given and not own("MLFLOW_EXPERIMENT_NAME"):
+        return given
+    name = own("MLFLOW_EXPERIMENT_NAME") or name
+    store = server.store(retries=0)
+    found = store.experiment(name)
+    if found is None:
+        try:
+            return store.create_experiment(name)
+        except TrackingError:
+            found = store.experiment(name)  # another process was faster
+            if found is None:
+                raise
+    if found[1] == "deleted":
+        raise TrackingError(
+            f"the experiment {name!r} in MLflow at {safe_uri(server.uri)} is deleted; restore it with "
+            f"'mlflow experiments restore --experiment-id {found[0]}' or set another 'experiment' in "
+            "kedro_mlflow_metrics.yml"
+        )
+    return found[0]
+
+
+def open_run(server: Server, experiment: str, name: str, tags: Mapping[str, str], *, active: bool = True) -> Target:
+    """Create a run that is RUNNING.
+
+    Raises:
+        TrackingError: MLflow refused, or does not answer.
+    """
+    from mlflow.tracking.context import registry
+
+    resolved = registry.resolve_tags({**tags, "mlflow.runName": name})
+    texts = {key: str(value) for key, value in resolved.items() if value is not None}
+    ident = experiment_id(server, experiment)
+    return Target(server, server.store(retries=0).create_run(ident, name, texts, now()), active)
+
+
+def open_shared_run(  # noqa: PLR0913
+    server: Server, experiment: str, name: str, tags: Mapping[str, str], key: str, *, active: bool = True
+) -> Target:
+    """Find the run that carries a run key, or create it; of two that were created at once the older is it."""
+    ident = experiment_id(server, experiment)
+    store = server.store(retries=0)
+    found = store.find_runs(ident, RUN_KEY_TAG, key)
+    if not found:
+        open_run(server, experiment, name, {**tags, RUN_KEY_TAG: key}, active=active)
+        found = store.find_runs(ident, RUN_KEY_TAG, key)
+    oldest = min(found, key=lambda run: (run.start_time, run.run_id))
+    return Target(server, oldest, active)
+
+
+def end(target: Target, status: str, *, shared: bool = False) -> None:
+    """Set the status of a run, now as its end.
+
+    Args:
+        target: The run.
+        status: FINISHED, FAILED or KILLED.
+        shared: Whether other sessions write into it: then FINISHED does not hide their FAILED or KILLED.
+    """
+    store = target.server.store()
+    if shared and status == "FINISHED" and store.get_run(target.run.run_id)[0].status not in ("RUNNING", "FINISHED"):
+        return
+    store.end_run(target.run.run_id, status, now())
+
+
+def activate(target: Target) -> None:
+    """Make the run MLflow's active one in this thread until `deactivate`; twice is once."""
+    stack = _stack()
+    if target.active and not (stack and stack[-1].info.run_id == target.run.run_id):
+        _push(target, stack)
+
+
+def _stack() -> list[Any]:
+    """Return this thread's stack of active runs; MLflow has no public way to adopt a run."""
+    from mlflow.tracking import fluent
+
+    return fluent._active_run_stack.get()  # type: ignore[no-any-return]  # noqa: SLF001
+
+
+def _push(target: Target, stack: list[Any]) -> Any:  # noqa: ANN401 - mlflow.ActiveRun
+    run = _fluent_run(target.run)
+    stack.append(run)
+    with _lock:
+        _stacks.setdefault(target.run.run_id, []).append((stack, run))
+    return run
+
+
+def deactivate(target: Target) -> None:
+    """Take the run off every stack on which it was put, whichever thread that was."""
+    with _lock:
+        pushed = _stacks.pop(target.run.run_id, [])
+    for stack, run in pushed:
+        stack[:] = [other for other in stack if other is not run]
+
+
+@contextmanager
+def while_active(target: Target) -> Iterator[None]:
+    """Make the run active for a ``with`` block, in a thread where no node was started."""
+    if not target.active:
+        yield
+        return
+    stack = _stack()
+    run = _push(target, stack)
+    try:
+        yield
+    finally:
+        stack[:] = [other for other in stack if other is not run]
+        with _lock:
+            pushed = _stacks.get(target.run.run_id, [])
+            pushed[:] = [entry for entry in pushed if entry[1] is not run]
+
+
+def _fluent_run(info: RunInfo) -> Any:  # noqa: ANN401 - mlflow.ActiveRun
+    """Build MLflow's own object without asking the server again."""
+    from mlflow.entities import Run, RunData, RunInfo as FluentInfo
+    from mlflow.tracking.fluent import ActiveRun
+
+    return ActiveRun(
+        Run(
+            FluentInfo(
+                run_id=info.run_id,
+                experiment_id=info.experiment_id,
+                user_id=info.user_id,
+                status=info.status,
+                start_time=info.start_time,
+                end_time=None,
+                lifecycle_stage=info.lifecycle_stage,
+                artifact_uri=info.artifact_uri,
+                run_name=info.run_name,
+                **_legacy_arguments(FluentInfo, info),
+            ),
+            RunData(),
+        )
+    )
+
+
+def _legacy_arguments(kind: type, info: RunInfo) -> dict[str, str]:
+    """MLflow 2 still wants the run's id under its first name as well."""
+    return {"run_uuid": info.run_id} if "run_uuid" in kind.__init__.__code__.co_varnames else {}
