@@ -197,10 +197,15 @@ def _is_step(key: object) -> bool:
 
 def _integer(kind: str, where: str, value: object) -> int:
     """Return a step as a Python int; NumPy's would be stored by SQLite as a blob."""
-    try:
-        number = operator.index(value if _is_step(value) else None)  # type: ignore[arg-type]
-    except Exception as exc:  # noqa: BLE001 - whatever the user's object raises
-        fail(where, f"the {kind} is {shown(value)}; accepted: an integer", exc)
+    number = None
+    cause = None
+    if _is_step(value):
+        try:
+            number = operator.index(value)  # type: ignore[arg-type]
+        except Exception as exc:  # noqa: BLE001 - whatever the user's object raises
+            cause = exc
+    if number is None:
+        fail(where, f"the {kind} is {shown(value)}; accepted: an integer", cause)
     if not -INT64 - 1 <= number <= INT64:
         fail(where, f"the {kind} {number if abs(number) < 10**30 else 'given'} leaves 64 bits")
     return number
