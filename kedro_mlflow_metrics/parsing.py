@@ -146,7 +146,7 @@ def _leaf(name: str, value: object, default: int | None) -> Curve:
     if series is not None:
         return Curve(name, *series)
     size = getattr(value, "ndim", None)
-    if isinstance(size, int) and not isinstance(value, type):
+    if isinstance(size, int) and not isinstance(value, type | str | bytes):
         if size > 1:
             fail(where, f"got an array of {size} dimensions; accepted: one dimension, a number per step")
         return Curve(name, _numbers(where, _items(where, value)))

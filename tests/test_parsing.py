@@ -203,7 +203,7 @@ def test_a_number_too_large_for_a_float_is_refused(value, message):
         ("", "'' (str)"),
         ("a[0]\nb", r"'a(0)\nb' (str)"),
         ("x" * 99, f"'{'x' * 40}' (str)"),
-        (np.str_("x"), "np.str_('x') (str_)" if np.__version__ >= "2" else "'x' (str_)"),
+        (np.str_("x"), "'x' (str_)"),
         (b"x", "b'x' (bytes)"),
         (1j, "1j (complex)"),
         ({1, 2}, "an object of type set"),
@@ -724,13 +724,15 @@ def test_a_column_without_numbers_is_refused_by_name(frame, message):
 names = st.sampled_from(["a", "b.c", "value", "step", "timestamp", "stpe", "a[0]", "a\nb", ""]) | st.text(
     max_size=5
 )
+huge = st.just(5000).map(lambda digits: 10**digits)  # more than Python prints
 numbers = (
     st.integers()
     | st.floats()
     | st.booleans()
     | st.decimals()
     | st.fractions()
-    | st.sampled_from([2**63, -(2**63) - 1, 10**400, 10**5000, np.int64(3), np.float32(1), np.bool_(False)])
+    | huge
+    | st.sampled_from([2**63, -(2**63) - 1, 10**400, np.int64(3), np.float32(1), np.bool_(False)])
 )
 things = st.sampled_from(
     [
@@ -759,7 +761,7 @@ things = st.sampled_from(
     ]
 )
 leaves = numbers | names | st.none() | st.binary(max_size=3) | st.complex_numbers() | st.datetimes() | things
-keys = names | st.integers() | st.none() | st.booleans() | st.sampled_from([10**5000, 2.5, np.int64(3), int])
+keys = names | st.integers() | st.none() | st.booleans() | huge | st.sampled_from([2.5, np.int64(3), int])
 nests = st.recursive(
     leaves,
     lambda inner: (

@@ -47,7 +47,7 @@ def test_points_are_columns_of_equal_length():
     """The columns of a ``Points`` can be counted, indexed and sliced like lists."""
     (points,) = to_points({"a": [5, 6, 7]}, prefix="", now=NOW, progress=Progress())
     assert isinstance(points, Points)
-    columns = points[1:]
+    columns = (points.values, points.steps, points.timestamps)  # noqa: PD011
     assert [len(column) for column in columns] == [3, 3, 3]
     assert [list(column[1:]) for column in columns] == [[6.0, 7.0], [1, 2], [NOW, NOW]]
     assert points.timestamps[-3] == NOW

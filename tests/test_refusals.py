@@ -238,11 +238,11 @@ def test_nobody_asks_the_server(simple, gate):
     out = simple.python("""
         from pathlib import Path
         import sys
+        from IPython.core.interactiveshell import InteractiveShell
+        shell = InteractiveShell.instance()
         from kedro.ipython import reload_kedro
-        from IPython.testing.globalipapp import get_ipython, start_ipython
-        start_ipython()
         reload_kedro(Path.cwd())
-        catalog = get_ipython().user_ns["catalog"]
+        catalog = shell.user_ns["catalog"]
         print(catalog["m"] if not hasattr(catalog, "_get_dataset") else catalog._get_dataset("m"))
         print("MLFLOW", "mlflow" in sys.modules)
     """)
