@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kedro_mlflow_metrics.dataset import MlflowMetricsDataset, MlflowMetricsDataSet
+    from kedro_mlflow_metrics.dataset import MlflowMetricsDataSet, MlflowMetricsDataset
     from kedro_mlflow_metrics.hook import MlflowPipelineHook
 
 __all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset", "MlflowPipelineHook", "__version__"]

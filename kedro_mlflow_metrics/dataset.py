@@ -212,7 +212,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         from kedro_mlflow_metrics.logger import write
 
         try:
-            target = target or self._fluent_target(create=True)
+            target = target or self._new_target()
             write(target.server, target.run.run_id, points, name=self._prefix or self._own_name() or "metrics")
         except MetricsError as exc:
             raise DatasetError(f"{self._label()}{exc}") from exc
@@ -314,9 +314,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         """Tell whether a key of the run is this dataset's and not of one with a longer prefix."""
         mine, separator = self._full_prefix(), self._surroundings().separator
         longer = (f"{prefix}{separator}" for prefix in self._surroundings().siblings if prefix)
-        return key.startswith(mine) and not any(
-            len(other) > len(mine) and key.startswith(other) for other in longer
-        )
+        return key.startswith(mine) and not any(len(other) > len(mine) and key.startswith(other) for other in longer)
 
     def _stripped(self, key: str) -> str:
         return key[len(self._full_prefix()) :]
@@ -356,7 +354,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             return self._given_target(self._run_id, binding)
         if binding.target is not None:
             return binding.target
-        return self._fluent_target(create=False)
+        return self._active_target()
 
     def _reading_target(self) -> Target | None:
         return self._target() or self._last
@@ -372,12 +370,18 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             server = Server(mlflow.get_tracking_uri())
         return Target(server, RunInfo(run_id, "", "", "", 0, "", "", ""), active=False)
 
-    def _fluent_target(self, *, create: bool) -> Any:  # noqa: ANN401 - Target, or None unless it creates
-        """Follow MLflow's own rule outside a pipeline run: the active run, or a new one."""
+    def _active_target(self) -> Target | None:
+        """Return MLflow's active run: its own rule, outside a pipeline run."""
+        from kedro_mlflow_metrics import fluent
+
+        return fluent.active(self._surroundings().server)
+
+    def _new_target(self) -> Target:
+        """Start a run that becomes MLflow's active one."""
         from kedro_mlflow_metrics import fluent
 
         found = catalogs.find(self)
-        return fluent.target(self._surroundings().server, found[1].project if found else None, create=create)
+        return fluent.start(self._surroundings().server, found[1].project if found else None)
 
     def _no_run(self) -> NoReturn:
         raise DatasetError(

@@ -4,53 +4,68 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kedro_mlflow_metrics.environment import lend
 from kedro_mlflow_metrics.runs import Target, experiment_id
 from kedro_mlflow_metrics.tracking import RunInfo, Server
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project import Project
 
-__all__ = ["target"]
+__all__ = ["active", "start"]
 
 
-def target(server: Server | None, project: Project | None, *, create: bool) -> Target | None:
-    """Return MLflow's active run, or start one.
+def active(server: Server | None) -> Target | None:
+    """Return the run that is active in this thread, None if there is none.
 
     Args:
-        server: The project's MLflow, None for MLflow's own address.
-        project: Names the experiment of a new run, None for MLflow's own.
-        create: Whether to start a run where none is active. It stays active, as MLflow's runs do, and MLflow
-            ends it with the process; MLflow's address is then the project's, so that it can.
+        server: The project's MLflow, for its timeout and credentials; None without a project.
     """
     import mlflow
 
     run = mlflow.active_run()
     if run is None:
-        if not create:
-            return None
-        if server is not None and project is not None:
-            from kedro_mlflow_metrics.environment import lend
-
-            if mlflow.get_tracking_uri() != server.uri:
-                mlflow.set_tracking_uri(server.uri)
-            lend(server.variables)
-            name = project.settings().experiment or project.package
-            run = mlflow.start_run(experiment_id=experiment_id(server, name))
-        else:
-            run = mlflow.start_run()
-    here = Server(mlflow.get_tracking_uri(), *((server.timeout, server.variables) if server else ()))
+        return None
+    uri = mlflow.get_tracking_uri()
+    here = Server(uri) if server is None else Server(uri, server.timeout, server.variables)
     info = run.info
     return Target(
         here,
         RunInfo(
-            info.run_id,
-            str(info.experiment_id),
-            info.run_name or "",
-            info.status,
-            info.start_time,
-            info.artifact_uri or "",
-            info.user_id or "",
-            info.lifecycle_stage,
+            run_id=info.run_id,
+            experiment_id=str(info.experiment_id),
+            run_name=info.run_name or "",
+            status=info.status,
+            start_time=info.start_time,
+            artifact_uri=info.artifact_uri or "",
+            user_id=info.user_id or "",
+            lifecycle_stage=info.lifecycle_stage,
         ),
         active=False,
     )
+
+
+def start(server: Server | None, project: Project | None) -> Target:
+    """Start a run that stays active, as MLflow's runs do; MLflow ends it with the process.
+
+    In a project MLflow's address and credentials become the project's and stay so, or it could not.
+
+    Args:
+        server: The project's MLflow, None for MLflow's own address.
+        project: Names the experiment, None for MLflow's own.
+
+    Raises:
+        TrackingError: MLflow refused, or does not answer.
+    """
+    import mlflow
+
+    if server is None or project is None:
+        mlflow.start_run()
+    else:
+        if mlflow.get_tracking_uri() != server.uri:
+            mlflow.set_tracking_uri(server.uri)
+        lend(server.variables)
+        name = project.settings().experiment or project.package
+        mlflow.start_run(experiment_id=experiment_id(server, name))
+    target = active(server)
+    assert target is not None  # noqa: S101 - it was started in the line above
+    return target

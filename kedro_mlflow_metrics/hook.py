@@ -7,15 +7,18 @@ import os
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kedro.framework import project as kedro_project
 from kedro.framework.hooks import hook_impl
 
-from kedro_mlflow_metrics import __version__, catalog as catalogs
+from kedro_mlflow_metrics import __version__
+from kedro_mlflow_metrics import catalog as catalogs
 from kedro_mlflow_metrics.project import CONFIG_KEY, Project
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
     from kedro_mlflow_metrics.runs import Target
     from kedro_mlflow_metrics.session import OpenRun
     from kedro_mlflow_metrics.settings import Settings
@@ -44,7 +47,7 @@ class MlflowPipelineHook:
         if CONFIG_KEY not in patterns:
             patterns[CONFIG_KEY] = [f"{CONFIG_KEY}*", f"{CONFIG_KEY}*/**", f"**/{CONFIG_KEY}*"]
         root = context.project_path
-        package = getattr(context, "_package_name", None) or root.name
+        package = getattr(context, "_package_name", None) or kedro_project.PACKAGE_NAME or root.name
         _current.project = Project(root, package, _environment(context), context.config_loader)
         _newest[:] = [_current.project]
 
@@ -134,7 +137,8 @@ def _prepare(run_params: Mapping[str, Any], pipeline: Any, catalog: Any, used: d
     for name, (dataset, cached) in used.items():
         prefixes = frozenset(siblings)
         dataset.bind(
-            catalogs.short(name), Binding(target, server, settings.separator, prefixes, enabled, cached=cached)
+            catalogs.short(name),
+            Binding(target, server, settings.separator, prefixes, enabled, cached=cached),
         )
 
 
@@ -148,11 +152,10 @@ def environment_for(target: Target, settings: Settings) -> Mapping[str, str]:
     from kedro_mlflow_metrics import environment
 
     variables = dict(settings.variables())
-    if target.active:
-        if environment.own("MLFLOW_TRACKING_URI") is None:
-            variables["MLFLOW_TRACKING_URI"] = target.server.uri
-        if environment.own("MLFLOW_EXPERIMENT_ID") is None and environment.own("MLFLOW_EXPERIMENT_NAME") is None:
-            variables["MLFLOW_EXPERIMENT_ID"] = target.run.experiment_id
+    if environment.own("MLFLOW_TRACKING_URI") is None:
+        variables["MLFLOW_TRACKING_URI"] = target.server.uri
+    if environment.own("MLFLOW_EXPERIMENT_ID") is None and environment.own("MLFLOW_EXPERIMENT_NAME") is None:
+        variables["MLFLOW_EXPERIMENT_ID"] = target.run.experiment_id
     return environment.lend(variables)
 
 
@@ -186,7 +189,7 @@ def _check_prefixes(used: dict[str, Any], outputs: set[str], separator: str) -> 
         )
 
 
-def _find_or_open(  # noqa: PLR0913 - the rule of precedence in one place
+def _find_or_open(  # noqa: PLR0913, PLR0917 - the rule of precedence in one place
     run_params: Mapping[str, Any],
     server: Server,
     settings: Settings,

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.points import Points
-from kedro_mlflow_metrics.tracking import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kedro_mlflow_metrics.tracking import Server
 
 __all__ = ["batches", "write"]
 

@@ -89,9 +89,7 @@ def _point_form(data: Mapping[Any, Any]) -> str:
 
 def _shared_step(data: Mapping[Any, Any]) -> int | None:
     """Return the ``step`` that stands beside bare numbers at top level, if one does."""
-    if "step" not in data or not any(
-        name != "step" and _has_bare_number(value) for name, value in data.items()
-    ):
+    if "step" not in data or not any(name != "step" and _has_bare_number(value) for name, value in data.items()):
         return None
     return _integer("step", "'step' beside the metrics", data["step"])
 
@@ -162,9 +160,7 @@ def _sequence(name: str, where: str, value: Sequence[Any]) -> Curve:
     numbers, steps, timestamps = array("d"), [], []
     for position, item in enumerate(value):
         here = f"{where}, position {position}"
-        number, step, timestamp = (
-            _point(here, item) if isinstance(item, Mapping) else (_number(here, item), None, None)
-        )
+        number, step, timestamp = _point(here, item) if isinstance(item, Mapping) else (_number(here, item), None, None)
         numbers.append(number)
         steps.append(step)
         timestamps.append(timestamp)
@@ -188,11 +184,7 @@ def _point(where: str, point: Mapping[Any, Any]) -> tuple[float, int | None, int
 
 
 def _is_step(key: object) -> bool:
-    return (
-        hasattr(key, "__index__")
-        and not isinstance(key, type)
-        and type(key).__name__ not in ("bool", "bool_")
-    )
+    return hasattr(key, "__index__") and not isinstance(key, type) and type(key).__name__ not in ("bool", "bool_")
 
 
 def _integer(kind: str, where: str, value: object) -> int:

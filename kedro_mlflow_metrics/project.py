@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.environment import own
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from kedro_mlflow_metrics.settings import Settings
     from kedro_mlflow_metrics.tracking import Server
 
@@ -58,6 +59,6 @@ class Project:
         from kedro.config import MissingConfigException
 
         try:
-            return self.config_loader[key] or {}  # type: ignore[no-any-return]
+            return self.config_loader[key] or {}
         except (KeyError, MissingConfigException):
             return {}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kedro_mlflow_metrics.points import MetricPoint
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kedro_mlflow_metrics.points import MetricPoint
 
 __all__ = ["FORMS", "from_points"]
 

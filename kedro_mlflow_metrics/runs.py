@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.environment import own
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.tracking import RunInfo, Server, safe_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["Target", "activate", "active_elsewhere", "deactivate", "end", "join", "open_run", "while_active"]
 
@@ -62,7 +65,8 @@ def join(server: Server, run_id: str, *, active: bool = True) -> Target:
     except TrackingError as exc:
         if exc.code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
             raise TrackingError(
-                f"MLflow at {safe_uri(server.uri)} has no run {run_id!r}; correct the run id, or the address", exc.code
+                f"MLflow at {safe_uri(server.uri)} has no run {run_id!r}; correct the run id, or the address",
+                exc.code,
             ) from exc
         raise
     if info.lifecycle_stage == "deleted":
@@ -192,9 +196,12 @@ def while_active(target: Target) -> Iterator[None]:
 
 def _fluent_run(info: RunInfo) -> Any:  # noqa: ANN401 - mlflow.ActiveRun
     """Build MLflow's own object without asking the server again."""
-    from mlflow.entities import Run, RunData, RunInfo as FluentInfo
+    from mlflow.entities import Run, RunData
+    from mlflow.entities import RunInfo as FluentInfo
     from mlflow.tracking.fluent import ActiveRun
 
+    # MLflow 2 still wants the run's id under its first name as well.
+    legacy = {"run_uuid": info.run_id} if "run_uuid" in signature(FluentInfo).parameters else {}
     return ActiveRun(
         Run(
             FluentInfo(
@@ -207,13 +214,8 @@ def _fluent_run(info: RunInfo) -> Any:  # noqa: ANN401 - mlflow.ActiveRun
                 lifecycle_stage=info.lifecycle_stage,
                 artifact_uri=info.artifact_uri,
                 run_name=info.run_name,
-                **_legacy_arguments(FluentInfo, info),
+                **legacy,
             ),
             RunData(),
         )
     )
-
-
-def _legacy_arguments(kind: type, info: RunInfo) -> dict[str, str]:
-    """MLflow 2 still wants the run's id under its first name as well."""
-    return {"run_uuid": info.run_id} if "run_uuid" in kind.__init__.__code__.co_varnames else {}

@@ -7,13 +7,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro_mlflow_metrics import environment, runs
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.runs import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kedro_mlflow_metrics.runs import Target
 
 __all__ = ["OpenRun", "begin", "finish", "opened"]
 

@@ -47,7 +47,7 @@ class JournalSettings(_Strict):
     """Where points wait that could not be sent."""
 
     path: str = ".kedro_mlflow_metrics"
-    max_bytes: int = Field(2**30, gt=0)
+    max_bytes: int = Field(default=2**30, gt=0)
 
 
 class Settings(_Strict):
@@ -71,11 +71,11 @@ class Settings(_Strict):
     tracking_uri: str | None = None
     experiment: str | None = None
     credentials: str | None = None
-    run: RunSettings = Field(default_factory=RunSettings)
+    run: RunSettings = RunSettings()
     separator: str = "."
     on_failure: Literal["journal", "fail"] = "journal"
-    timeout: float = Field(10.0, gt=0)
-    journal: JournalSettings = Field(default_factory=JournalSettings)
+    timeout: float = Field(default=10.0, gt=0)
+    journal: JournalSettings = JournalSettings()
     secrets: dict[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
 
     @field_validator("separator")
@@ -87,9 +87,7 @@ class Settings(_Strict):
 
     def variables(self) -> dict[str, str]:
         """Return the credentials as environment variables; one that is set already wins."""
-        return {
-            name: value.get_secret_value() for name, value in self.secrets.items() if own(name) is None
-        }
+        return {name: value.get_secret_value() for name, value in self.secrets.items() if own(name) is None}
 
 
 def read_settings(data: object, credentials: Mapping[str, Any], where: str = FILE) -> Settings:
@@ -134,7 +132,8 @@ def _first_line(error: ValidationError) -> str:
     name = ".".join(path)
     if first["type"] != "extra_forbidden":
         return f"{name!r}: {first['msg']}"
-    model: type[BaseModel] = {"run": RunSettings, "journal": JournalSettings}.get(path[0], Settings)
+    models: dict[str, type[BaseModel]] = {"run": RunSettings, "journal": JournalSettings}
+    model = models.get(path[0], Settings)
     fields = [field for field in model.model_fields if field != "secrets"]
     close = get_close_matches(path[-1], fields, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"accepted: {', '.join(fields)}"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-import sqlite3
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from kedro_mlflow_metrics.environment import lent
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.points import MetricPoint, Points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["RunInfo", "Server", "Store", "safe_uri"]
 
@@ -260,7 +262,10 @@ class _ClientStore:
     def find_runs(self, experiment_id: str, tag: str, value: str) -> list[RunInfo]:
         with self._refusals():
             runs = self._client.search_runs(
-                [experiment_id], _tag_filter(tag, value), order_by=["attributes.start_time ASC"], max_results=10
+                [experiment_id],
+                _tag_filter(tag, value),
+                order_by=["attributes.start_time ASC"],
+                max_results=10,
             )
         return [_info(dict(run.info)) for run in runs]
 
@@ -365,5 +370,3 @@ def _info(data: Mapping[str, Any]) -> RunInfo:
         user_id=data.get("user_id") or "unknown",
         lifecycle_stage=data.get("lifecycle_stage") or "active",
     )
-
-

@@ -107,6 +107,7 @@ class Project:
         if store is not None:
             shutil.copy(store, root / "mlflow.db")
         self.store = Store(root / "mlflow.db")
+        self.settings("")
 
     def write(self, path: str, text: str) -> None:
         (self.root / path).write_text(textwrap.dedent(text))
@@ -118,6 +119,11 @@ class Project:
         self.write("conf/base/catalog.yml", text)
 
     def settings(self, text: str) -> None:
+        """Write the settings file; MLflow before 3.7 has another default store than the tests read."""
+        import mlflow.store.tracking
+
+        if not hasattr(mlflow.store.tracking, "DEFAULT_TRACKING_URI") and "tracking_uri" not in text:
+            text = "tracking_uri: sqlite:///mlflow.db\n" + textwrap.dedent(text)
         self.write("conf/base/kedro_mlflow_metrics.yml", text)
 
     def environment(self, env: dict[str, str] | None) -> dict[str, str]:
@@ -203,7 +209,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
     process = subprocess.Popen(
         [BIN / "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
         + ["--artifacts-destination", f"{folder}/artifacts", "--port", str(port), "--workers", "1"],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": f"{BIN}:{os.environ['PATH']}"},
+        env={
+            **os.environ,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+        },
         stdout=(folder / "log").open("w"),
         stderr=subprocess.STDOUT,
         start_new_session=True,

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kedro.io import CachedDataset, DataCatalog, DatasetError
 
-from kedro_mlflow_metrics import MlflowMetricsDataset, MlflowMetricsDataSet
+from kedro_mlflow_metrics import MlflowMetricsDataSet, MlflowMetricsDataset
 from kedro_mlflow_metrics import catalog as catalogs
 
 
@@ -42,7 +42,13 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("form", "expected"),
         [
-            ("points", {"a": [{"value": 3.0, "step": 0}], "b": [{"value": 1.0, "step": 0}, {"value": 2.0, "step": 1}]}),
+            (
+                "points",
+                {
+                    "a": [{"value": 3.0, "step": 0}],
+                    "b": [{"value": 1.0, "step": 0}, {"value": 2.0, "step": 1}],
+                },
+            ),
             ("values", {"a": [3.0], "b": [1.0, 2.0]}),
             ("last", {"a": 3.0, "b": 2.0}),
         ],
@@ -70,8 +76,11 @@ class TestLoad:
 
     def test_prefixes_do_not_mix(self, run):
         """Prefix `a` never sees `ab.x`; dataset `model` never sees those of `model.metrics`."""
-        pair = {"model": MlflowMetricsDataset(), "model.metrics": MlflowMetricsDataset(), "rest": MlflowMetricsDataset(
-            prefix="")}
+        pair = {
+            "model": MlflowMetricsDataset(),
+            "model.metrics": MlflowMetricsDataset(),
+            "rest": MlflowMetricsDataset(prefix=""),
+        }
         catalog = DataCatalog(pair)
         catalogs.remember(catalog)
         MlflowMetricsDataset(prefix="ab").save({"x": 1})
@@ -136,6 +145,7 @@ class TestSave:
 
     def test_iterator(self, run, store):
         """Each mapping is logged as it comes; what came before an error stays."""
+
         def epochs():
             yield {"a": 1}
             assert store.points() == {"m.a": [(0, 1.0)]}
@@ -234,7 +244,10 @@ class TestConstructor:
                 "load_args: as has no 'value'; accepted: auto, points, values, last, frame; did you mean 'values'?",
             ),
             ({"load_args": {"has": 1}}, "load_args has no 'has'; accepted: as; did you mean 'as'?"),
-            ({"save_args": {"on_invalid": "skip"}}, "save_args: on_invalid has no 'skip'; accepted: raise, warn"),
+            (
+                {"save_args": {"on_invalid": "skip"}},
+                "save_args: on_invalid has no 'skip'; accepted: raise, warn",
+            ),
         ],
     )
     def test_refused(self, arguments, message):
@@ -264,7 +277,9 @@ def expected(value):
     return listed[0]["value"] if listed[0]["step"] == 0 else listed[0]
 
 
-numbers = st.floats(width=64).filter(lambda x: abs(x) != 1.7976931348623157e308).map(lambda x: x + 0.0) | st.integers(-(2**60), 2**60)
+numbers = st.floats(width=64).filter(lambda x: abs(x) != 1.7976931348623157e308).map(lambda x: x + 0.0) | st.integers(
+    -(2**60), 2**60
+)
 one_point = st.fixed_dictionaries({"value": numbers}, optional={"step": st.integers(0, 2**40)})
 metrics = numbers | one_point | st.lists(numbers | one_point, min_size=1, max_size=6)
 names = st.text("abcXYZ_09é", min_size=1, max_size=12).filter(lambda name: name not in ("step",))

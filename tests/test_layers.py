@@ -68,6 +68,10 @@ def test_no_module_loads_mlflow(module):
 def test_public_names():
     """The public names are there, and a wrong one is refused."""
     assert {name for name in kedro_mlflow_metrics.__all__ if getattr(kedro_mlflow_metrics, name)} == {
-        "MlflowMetricsDataSet", "MlflowMetricsDataset", "MlflowPipelineHook", "__version__"}
+        "MlflowMetricsDataSet",
+        "MlflowMetricsDataset",
+        "MlflowPipelineHook",
+        "__version__",
+    }
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         kedro_mlflow_metrics.Nothing  # noqa: B018

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import kedro
 import pytest
 
 CATALOG = """
@@ -15,6 +16,8 @@ empty: {type: kedro_mlflow_metrics.MlflowMetricsDataset, prefix: ""}
 trans@mlflow: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}
 anchor: {<<: *defaults}
 subclass: {type: proj.own.OwnMetrics}
+"""
+UNUSED = """
 unused: {type: CachedDataset, dataset: {type: kedro_mlflow_metrics.MlflowMetricsDataset}}
 """
 CACHED = """
@@ -94,7 +97,10 @@ def test_every_declaration_under_every_runner(project, runner):
     arguments, env = RUNNERS[runner]
     parallel = runner in ("fork", "spawn")
     prefixes = PREFIXES if parallel else {**PREFIXES, "cached": "cached."}
-    prepare(project, list(prefixes), CATALOG if parallel else CATALOG + CACHED)
+    catalog = CATALOG if parallel else CATALOG + CACHED
+    if not (parallel and kedro.__version__.startswith("0.")):  # there Kedro itself builds and refuses unused entries
+        catalog += UNUSED
+    prepare(project, list(prefixes), catalog)
     project.kedro("run", *arguments, env=env)
     expected = {}
     for value, prefix in enumerate(prefixes.values()):
@@ -111,5 +117,10 @@ def test_catch_all_pattern(project, runner):
     arguments, env = RUNNERS[runner]
     prepare(project, ["a", "b.c"], CATCH_ALL)
     project.kedro("run", *arguments, env=env)
-    assert {key for key in project.store.points() if "inside" not in key} == {"a.m", "a.curve", "b.c.m", "b.c.curve"}
+    assert {key for key in project.store.points() if "inside" not in key} == {
+        "a.m",
+        "a.curve",
+        "b.c.m",
+        "b.c.curve",
+    }
     assert project.store.run["status"] == "FINISHED"

@@ -72,9 +72,7 @@ def test_the_empty_name_is_refused():
     assert str(exc.value) == "a metric has the empty name ''; give it a name such as 'loss'"
 
 
-@pytest.mark.parametrize(
-    ("prefix", "length", "over"), [("", 251, 1), ("model.", 250, 6)], ids=["bare", "prefix"]
-)
+@pytest.mark.parametrize(("prefix", "length", "over"), [("", 251, 1), ("model.", 250, 6)], ids=["bare", "prefix"])
 def test_the_length_counts_with_the_prefix(prefix, length, over):
     """The whole key has at most 250 characters; the message says how many are too many."""
     with pytest.raises(InvalidMetricsError) as exc:
@@ -122,8 +120,7 @@ def test_a_prefix_under_which_nothing_could_be_logged_is_refused(prefix, separat
     with pytest.raises(InvalidMetricsError) as exc:
         check_prefix(prefix, separator)
     assert str(exc.value) == (
-        f"MLflow does not take the prefix {shown}; give the entry one that it takes, "
-        f"such as prefix: {instead}"
+        f"MLflow does not take the prefix {shown}; give the entry one that it takes, such as prefix: {instead}"
     )
 
 

@@ -269,8 +269,7 @@ def test_a_bad_name_is_refused_even_without_points():
     with pytest.raises(InvalidMetricsError) as exc:
         save({"a%": []})
     assert str(exc.value) == (
-        "metric 'a%': MLflow does not take this name; "
-        "it takes letters, digits, spaces and _ - . : /, as in 'a_'"
+        "metric 'a%': MLflow does not take this name; it takes letters, digits, spaces and _ - . : /, as in 'a_'"
     )
 
 

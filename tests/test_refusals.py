@@ -136,7 +136,11 @@ def test_refused_credentials(simple, gate):
     """A wrong password."""
     uri, handler = gate
     handler.password = "me:right"
-    env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "wrong-one"}
+    env = {
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_TRACKING_USERNAME": "me",
+        "MLFLOW_TRACKING_PASSWORD": "wrong-one",
+    }
     line = refused(simple, env=env)
     assert line == (
         f"MLflow at {uri} refused the credentials (HTTP 401); set MLFLOW_TRACKING_USERNAME and "
@@ -149,8 +153,10 @@ def test_secrets_reach_the_server_and_nothing_else(simple, gate, server, runner)
     """What credentials.yml holds is used in workers too, and stands in no log, tag or store."""
     uri, handler = gate
     handler.backend, handler.password = server[0], "me:pa55word-x"
-    simple.write("conf/local/credentials.yml", "tracker:\n  mlflow_tracking_username: me\n"
-                 "  mlflow_tracking_password: pa55word-x\n")
+    simple.write(
+        "conf/local/credentials.yml",
+        "tracker:\n  mlflow_tracking_username: me\n  mlflow_tracking_password: pa55word-x\n",
+    )
     simple.settings(f"tracking_uri: {uri}\ncredentials: tracker\nexperiment: secrets-{runner}\n")
     done = simple.kedro("run", "--runner", runner, env={"KEDRO_MP_CONTEXT": "spawn"})
     assert handler.seen
@@ -158,7 +164,9 @@ def test_secrets_reach_the_server_and_nothing_else(simple, gate, server, runner)
     assert "pa55word-x" not in str(server[1].rows("SELECT key, value FROM tags"))
     rows = server[1].rows(
         "SELECT m.key, m.value FROM metrics m JOIN runs r ON m.run_uuid = r.run_uuid "
-        "JOIN experiments e ON e.experiment_id = r.experiment_id WHERE e.name = ?", f"secrets-{runner}")
+        "JOIN experiments e ON e.experiment_id = r.experiment_id WHERE e.name = ?",
+        f"secrets-{runner}",
+    )
     assert rows == [("m.a", 1.0)]
 
 
@@ -205,10 +213,16 @@ def test_deleted_run_and_experiment(simple):
         ("tracking_url: x", "there is no setting 'tracking_url'; did you mean 'tracking_uri'?"),
         ("run: {nam: x}", "there is no setting 'run.nam'; did you mean 'name'?"),
         ("timeout: soon", "'timeout': Input should be a valid number, unable to parse string as a number"),
-        ("separator: '@'", "'separator': Value error, MLflow does not take it in a name; accepted: . or / or "
-         "another of _ - : and space"),
-        ("credentials: tracker", "credentials.yml has no key 'tracker' with a dict of MLflow's environment "
-         "variables, such as MLFLOW_TRACKING_TOKEN"),
+        (
+            "separator: '@'",
+            "'separator': Value error, MLflow does not take it in a name; accepted: . or / or "
+            "another of _ - : and space",
+        ),
+        (
+            "credentials: tracker",
+            "credentials.yml has no key 'tracker' with a dict of MLflow's environment "
+            "variables, such as MLFLOW_TRACKING_TOKEN",
+        ),
     ],
 )
 def test_settings(simple, text, message):
