@@ -9,7 +9,6 @@ import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from kedro.framework import project as kedro_project
 from kedro.framework.hooks import hook_impl
 
 from kedro_mlflow_metrics import __version__
@@ -42,12 +41,14 @@ class MlflowPipelineHook:
     @hook_impl
     def after_context_created(self, context: Any) -> None:  # noqa: ANN401 - KedroContext
         """Learn where the project stands; read nothing yet."""
+        from kedro.framework.project import PACKAGE_NAME  # its import configures logging
+
         warnings.filterwarnings("ignore", message=r".*Got 'kedro_mlflow_metrics\.")
         patterns = context.config_loader.config_patterns
         if CONFIG_KEY not in patterns:
             patterns[CONFIG_KEY] = [f"{CONFIG_KEY}*", f"{CONFIG_KEY}*/**", f"**/{CONFIG_KEY}*"]
         root = context.project_path
-        package = getattr(context, "_package_name", None) or kedro_project.PACKAGE_NAME or root.name
+        package = getattr(context, "_package_name", None) or PACKAGE_NAME or root.name
         _current.project = Project(root, package, _environment(context), context.config_loader)
         _newest[:] = [_current.project]
 

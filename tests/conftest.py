@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-MLFLOW_VARIABLES = [name for name in os.environ if name.startswith(("MLFLOW_", "KUBEFLOW", "AIRFLOW", "KEDRO_"))]
+FOREIGN = ("MLFLOW_", "KUBEFLOW", "AIRFLOW", "KEDRO_")
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the developer's own MLflow, and none sends telemetry."""
-    for name in MLFLOW_VARIABLES:
-        monkeypatch.delenv(name)
+def _clean_environment() -> None:
+    """No test sees the developer's own MLflow or what another test set, and none sends telemetry."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
     for name in ("KEDRO_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
-        monkeypatch.setenv(name, "true")
+        os.environ[name] = "true"
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,6 @@ class TestSave:
     def test_without_a_run_opens_one(self, store):
         """MLflow's fluent rule: a new run becomes active."""
         mlflow.set_tracking_uri(store.uri)
-        mlflow.set_experiment("fluent")
         dataset = MlflowMetricsDataset()
         dataset.save({"a": 1})
         assert mlflow.active_run().info.run_id == store.run["run_uuid"]
