@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -17,7 +20,7 @@ from kedro_mlflow_metrics.results import FORMS, from_points
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.runs import Target
-    from kedro_mlflow_metrics.tracking import Server
+    from kedro_mlflow_metrics.server import Server
 
 __all__ = ["Binding", "MlflowMetricsDataSet", "MlflowMetricsDataset"]
 
@@ -34,6 +37,7 @@ class Binding:
         separator: What stands between prefix and metric name.
         siblings: The prefixes of all metrics datasets of the catalog.
         enabled: Switched off, the dataset keeps its metrics in memory.
+        spool: Switched off under worker processes, the folder through which they share that memory.
         cached: Whether a CachedDataset stands around the dataset.
     """
 
@@ -42,6 +46,7 @@ class Binding:
     separator: str = "."
     siblings: frozenset[str] = field(default_factory=frozenset)
     enabled: bool = True
+    spool: str | None = None
     cached: bool = False
 
 
@@ -206,8 +211,10 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             return
         if not enabled:
             self._progress = ("", progress)
+            memory = self._remembered()
             for some in points:
-                self._memory.setdefault(some.key, []).extend(some)
+                memory.setdefault(some.key, []).extend(some)
+            self._remember(memory)
             return
         from kedro_mlflow_metrics.logger import write
 
@@ -247,7 +254,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         """
         form = self._load_args["as"]
         if not self._surroundings().enabled:
-            found = {self._stripped(key): points for key, points in self._memory.items()}
+            found = {self._stripped(key): points for key, points in self._remembered().items()}
             if not found:
                 raise DatasetError(f"{self._label()}logging is switched off and nothing was saved in this run")
             return from_points(found, form)  # type: ignore[arg-type]
@@ -255,11 +262,13 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             target = self._reading_target()
             if target is None:
                 self._no_run()
-            store = target.server.store()
+            from kedro_mlflow_metrics.tracking import open_store
+
+            store = open_store(target.server)
             _, latest = store.get_run(target.run.run_id)
             mine = {point.key: point for point in latest if self._owns(point.key)}
             if not mine:
-                from kedro_mlflow_metrics.tracking import safe_uri
+                from kedro_mlflow_metrics.server import safe_uri
 
                 raise DatasetError(
                     f"{self._label()}the run {target.run.run_id} in MLflow at {safe_uri(target.server.uri)} has no "
@@ -275,11 +284,13 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
     def _exists(self) -> bool:
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
         if not self._surroundings().enabled:
-            return bool(self._memory)
+            return bool(self._remembered())
         target = self._reading_target()
         if target is None:
             return False
-        _, latest = target.server.store().get_run(target.run.run_id)
+        from kedro_mlflow_metrics.tracking import open_store
+
+        _, latest = open_store(target.server).get_run(target.run.run_id)
         return any(self._owns(point.key) for point in latest)
 
     def _describe(self) -> dict[str, Any]:
@@ -289,6 +300,26 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             "load_args": self._load_args,
             "save_args": self._save_args,
         }
+
+    # Switched off
+
+    def _spool(self) -> Path | None:
+        """Return the file that worker processes share for this dataset."""
+        folder = self._surroundings().spool
+        return Path(folder, quote(self._own_name() or "", safe="")) if folder else None
+
+    def _remembered(self) -> dict[str, list[MetricPoint]]:
+        """Return what was saved while logging is switched off."""
+        spool = self._spool()
+        if spool is not None and spool.exists():
+            self._memory = pickle.loads(spool.read_bytes())  # noqa: S301 - our own file, in a private folder
+        return self._memory
+
+    def _remember(self, memory: dict[str, list[MetricPoint]]) -> None:
+        self._memory = memory
+        spool = self._spool()
+        if spool is not None:
+            spool.write_bytes(pickle.dumps(memory))
 
     def __getstate__(self) -> dict[str, Any]:
         """Take the name along: a worker process knows no catalog to find it in."""
@@ -361,7 +392,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
 
     def _given_target(self, run_id: str, binding: Binding) -> Target:
         from kedro_mlflow_metrics.runs import Target
-        from kedro_mlflow_metrics.tracking import RunInfo, Server
+        from kedro_mlflow_metrics.server import RunInfo, Server
 
         server = binding.server
         if server is None:

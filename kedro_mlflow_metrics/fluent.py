@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.environment import lend
 from kedro_mlflow_metrics.runs import Target, experiment_id
-from kedro_mlflow_metrics.tracking import RunInfo, Server
+from kedro_mlflow_metrics.server import RunInfo, Server
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project import Project

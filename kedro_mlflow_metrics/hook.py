@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from kedro_mlflow_metrics.runs import Target
+    from kedro_mlflow_metrics.server import Server
     from kedro_mlflow_metrics.session import OpenRun
     from kedro_mlflow_metrics.settings import Settings
-    from kedro_mlflow_metrics.tracking import Server
 
 __all__ = ["MlflowPipelineHook", "hook"]
 
@@ -134,13 +134,28 @@ def _prepare(run_params: Mapping[str, Any], pipeline: Any, catalog: Any, used: d
             session.begin(run)
     else:
         server = None
-    siblings = catalogs.sibling_prefixes(catalog)
+    siblings = frozenset(catalogs.sibling_prefixes(catalog))
+    spool = None if enabled or _in_this_process(run_params) else _private_folder()
     for name, (dataset, cached) in used.items():
-        prefixes = frozenset(siblings)
-        dataset.bind(
-            catalogs.short(name),
-            Binding(target, server, settings.separator, prefixes, enabled, cached=cached),
-        )
+        binding = Binding(target, server, settings.separator, siblings, enabled, spool, cached)
+        dataset.bind(catalogs.short(name), binding)
+
+
+def _in_this_process(run_params: Mapping[str, Any]) -> bool:
+    """Tell whether the runner is one of Kedro's that start no worker processes."""
+    runner = str(run_params.get("runner"))
+    return runner == "None" or "SequentialRunner" in runner or "ThreadRunner" in runner
+
+
+def _private_folder() -> str:
+    """Make a folder that goes with this process."""
+    import atexit
+    import shutil
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="kedro_mlflow_metrics_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _environment(context: Any) -> str:  # noqa: ANN401 - KedroContext
@@ -203,8 +218,8 @@ def _find_or_open(  # noqa: PLR0913, PLR0917 - the rule of precedence in one pla
     """Find the run by the order of precedence, or open a new one if the pipeline saves metrics."""
     from kedro_mlflow_metrics import runs
     from kedro_mlflow_metrics.environment import lent, own
+    from kedro_mlflow_metrics.server import Server
     from kedro_mlflow_metrics.session import OpenRun
-    from kedro_mlflow_metrics.tracking import Server
 
     active = settings.run.active
     params = run_params.get("runtime_params") or run_params.get("extra_params") or {}
@@ -258,7 +273,7 @@ def _finish(catalog: Any, status: str) -> None:  # noqa: ANN401
     if "kedro_mlflow_metrics.session" not in sys.modules:
         return
     from kedro_mlflow_metrics import session
-    from kedro_mlflow_metrics.tracking import safe_uri
+    from kedro_mlflow_metrics.server import safe_uri
 
     run = session.opened(catalog)
     if run is None:

@@ -9,11 +9,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.points import Points
+from kedro_mlflow_metrics.tracking import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kedro_mlflow_metrics.tracking import Server
+    from kedro_mlflow_metrics.server import Server
 
 __all__ = ["batches", "write"]
 
@@ -39,7 +40,7 @@ def write(server: Server, run_id: str, points: Iterable[Points], *, name: str = 
     total = sum(len(some.values) for some in grouped)
     if not total:
         return
-    store = server.store()
+    store = open_store(server)
     with ExitStack() as stack:
         begun, done, bar = time.monotonic(), 0, None
         for batch in batches(grouped):

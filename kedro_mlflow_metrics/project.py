@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from kedro_mlflow_metrics.server import Server
     from kedro_mlflow_metrics.settings import Settings
-    from kedro_mlflow_metrics.tracking import Server
 
 __all__ = ["CONFIG_KEY", "Project"]
 
@@ -40,8 +40,8 @@ class Project:
 
     def server(self, settings: Settings) -> Server:
         """Return the address: MLflow's environment variable, the settings, or MLflow's default in the root."""
+        from kedro_mlflow_metrics.server import Server
         from kedro_mlflow_metrics.settings import local_uri
-        from kedro_mlflow_metrics.tracking import Server
 
         uri = own("MLFLOW_TRACKING_URI") or local_uri(settings.tracking_uri or self._default_uri(), self.root)
         timeout = own("MLFLOW_HTTP_REQUEST_TIMEOUT") or settings.timeout

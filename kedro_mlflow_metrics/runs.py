@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.environment import own
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.tracking import RunInfo, Server, safe_uri
+from kedro_mlflow_metrics.server import RunInfo, Server, safe_uri
+from kedro_mlflow_metrics.tracking import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,7 +62,7 @@ def join(server: Server, run_id: str, *, active: bool = True) -> Target:
         TrackingError: There is no such run, or it is deleted.
     """
     try:
-        info, _ = server.store(retries=0).get_run(run_id)
+        info, _ = open_store(server, retries=0).get_run(run_id)
     except TrackingError as exc:
         if exc.code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
             raise TrackingError(
@@ -87,7 +88,7 @@ def experiment_id(server: Server, name: str) -> str:
     if given and not own("MLFLOW_EXPERIMENT_NAME"):
         return given
     name = own("MLFLOW_EXPERIMENT_NAME") or name
-    store = server.store(retries=0)
+    store = open_store(server, retries=0)
     found = store.experiment(name)
     if found is None:
         try:
@@ -116,7 +117,7 @@ def open_run(server: Server, experiment: str, name: str, tags: Mapping[str, str]
     resolved = registry.resolve_tags({**tags, "mlflow.runName": name})
     texts = {key: str(value) for key, value in resolved.items() if value is not None}
     ident = experiment_id(server, experiment)
-    return Target(server, server.store(retries=0).create_run(ident, name, texts, now()), active)
+    return Target(server, open_store(server, retries=0).create_run(ident, name, texts, now()), active)
 
 
 def open_shared_run(  # noqa: PLR0913
@@ -124,7 +125,7 @@ def open_shared_run(  # noqa: PLR0913
 ) -> Target:
     """Find the run that carries a run key, or create it; of two that were created at once the older is it."""
     ident = experiment_id(server, experiment)
-    store = server.store(retries=0)
+    store = open_store(server, retries=0)
     found = store.find_runs(ident, RUN_KEY_TAG, key)
     if not found:
         open_run(server, experiment, name, {**tags, RUN_KEY_TAG: key}, active=active)
@@ -141,7 +142,7 @@ def end(target: Target, status: str, *, shared: bool = False) -> None:
         status: FINISHED, FAILED or KILLED.
         shared: Whether other sessions write into it: then FINISHED does not hide their FAILED or KILLED.
     """
-    store = target.server.store()
+    store = open_store(target.server)
     if shared and status == "FINISHED" and store.get_run(target.run.run_id)[0].status not in ("RUNNING", "FINISHED"):
         return
     store.end_run(target.run.run_id, status, now())

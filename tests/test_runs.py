@@ -239,7 +239,8 @@ def test_switched_off(simple, runner):
     assert simple.store.runs == []
 
 
-def test_switched_off_loads_from_memory(project):
+@pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
+def test_switched_off_loads_from_memory(project, runner):
     """Switched off for one pipeline, a later node's load gets what was saved."""
     project.catalog(CATALOG)
     project.settings("disabled_pipelines: [quiet]\n")
@@ -247,11 +248,13 @@ def test_switched_off_loads_from_memory(project):
         from kedro.pipeline import node, pipeline
         def show(m):
             print("SHOWN", m)
+        def metrics():
+            return {"a": [1, 2]}
         def register_pipelines():
-            nodes = pipeline([node(lambda: {"a": [1, 2]}, None, "m"), node(show, "m", None)])
+            nodes = pipeline([node(metrics, None, "m"), node(show, "m", None)])
             return {"__default__": nodes, "quiet": nodes}
     """)
-    out = project.kedro("run", "--pipeline", "quiet").stdout
+    out = project.kedro("run", "--pipeline", "quiet", "--runner", runner).stdout
     assert "SHOWN {'a': [{'value': 1.0, 'step': 0}, {'value': 2.0, 'step': 1}]}" in out
     assert project.store.runs == []
 

@@ -1,0 +1,129 @@
+"""Databases and folders in this process, Databricks and plugins: by MLflow's own client."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kedro_mlflow_metrics.environment import lent
+from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.server import RunInfo, Server, one_line, safe_uri, tag_filter, to_point, to_run_info
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kedro_mlflow_metrics.points import MetricPoint, Points
+
+__all__ = ["ClientStore"]
+
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_CONNECT_SECONDS = 3.0
+
+
+class ClientStore:
+    """Each request of `Store` by ``MlflowClient``."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        _probe(server)
+        with self._refusals():
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(server.uri)
+
+    def experiment(self, name: str) -> tuple[str, str] | None:
+        with self._refusals():
+            found = self._client.get_experiment_by_name(name)
+        return None if found is None else (found.experiment_id, found.lifecycle_stage)
+
+    def create_experiment(self, name: str) -> str:
+        with self._refusals():
+            return str(self._client.create_experiment(name, artifact_location=self._artifacts()))
+
+    def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
+        with self._refusals():
+            run = self._client.create_run(experiment_id, start_time=start_time, tags=dict(tags), run_name=name)
+        return to_run_info(dict(run.info))
+
+    def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
+        with self._refusals():
+            run = self._client.get_run(run_id)
+        return to_run_info(dict(run.info)), [to_point(dict(metric)) for metric in run.data._metric_objs]  # noqa: SLF001
+
+    def find_runs(self, experiment_id: str, tag: str, value: str) -> list[RunInfo]:
+        with self._refusals():
+            runs = self._client.search_runs(
+                [experiment_id],
+                tag_filter(tag, value),
+                order_by=["attributes.start_time ASC"],
+                max_results=10,
+            )
+        return [to_run_info(dict(run.info)) for run in runs]
+
+    def end_run(self, run_id: str, status: str, end_time: int) -> None:
+        with self._refusals():
+            self._client.set_terminated(run_id, status, end_time)
+
+    def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(p.key, p.value, p.timestamp, p.step) for points in batch for p in points]
+        with self._refusals():
+            self._client.log_batch(run_id, metrics)
+
+    def history(self, run_id: str, key: str) -> list[MetricPoint]:
+        with self._refusals():
+            return [to_point(dict(metric)) for metric in self._client.get_metric_history(run_id, key)]
+
+    def _artifacts(self) -> str | None:
+        """Keep the artifacts of a local store beside it, not in whatever folder is current."""
+        path = _sqlite_path(self._server.uri)
+        return None if path is None else (path.parent / "mlruns").as_uri()
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Turn whatever MLflow or the database raises into one line."""
+        with lent(self._server.variables):
+            try:
+                yield
+            except Exception as exc:
+                code = str(getattr(exc, "error_code", ""))
+                text = one_line(str(exc) or type(exc).__name__, self._server)
+                raise TrackingError(f"MLflow at {safe_uri(self._server.uri)} refused: {text}", code) from exc
+
+
+def _probe(server: Server) -> None:
+    """Look for 3 seconds at most whether an address can work, where MLflow itself would try for minutes."""
+    where = f"MLflow at {safe_uri(server.uri)}"
+    parts = urlsplit(server.uri)
+    dialect = parts.scheme.partition("+")[0]
+    path = _sqlite_path(server.uri)
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with sqlite3.connect(path, timeout=_CONNECT_SECONDS) as database:
+                database.execute("PRAGMA schema_version")
+            database.close()
+        except (OSError, sqlite3.Error) as exc:
+            raise TrackingError(f"{where} cannot be used: {one_line(str(exc), server)}") from exc
+    elif dialect in _PORTS and parts.hostname:
+        try:
+            address = (parts.hostname, parts.port or _PORTS[dialect])
+            socket.create_connection(address, _CONNECT_SECONDS).close()
+        except (OSError, ValueError) as exc:
+            raise TrackingError(
+                f"{where} cannot be reached: {exc}; start the database or correct tracking_uri"
+            ) from exc
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    """Return the file of a SQLite address; None for any other, and for one in memory."""
+    scheme, _, rest = uri.partition(":///")
+    path = rest.partition("?")[0]
+    if scheme.partition("+")[0] != "sqlite" or not path or path.startswith((":memory:", "file:")):
+        return None
+    return Path(path).absolute()

@@ -1,0 +1,148 @@
+"""MLflow's REST API, with MLflow's own credentials but bounded time, which its client does not offer."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from kedro_mlflow_metrics.environment import lent
+from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.server import RunInfo, Server, one_line, safe_uri, tag_filter, to_point, to_run_info
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kedro_mlflow_metrics.points import MetricPoint, Points
+
+__all__ = ["RestStore"]
+
+_PAGE = 25_000
+
+
+class RestStore:
+    """Each request of `Store` as one HTTP request."""
+
+    def __init__(self, server: Server, retries: int) -> None:
+        self._server, self._retries = server, retries
+
+    def experiment(self, name: str) -> tuple[str, str] | None:
+        try:
+            found = self._ask("GET", "experiments/get-by-name", params={"experiment_name": name})["experiment"]
+        except TrackingError as exc:
+            if exc.code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return found["experiment_id"], found["lifecycle_stage"]
+
+    def create_experiment(self, name: str) -> str:
+        return str(self._ask("POST", "experiments/create", json={"name": name})["experiment_id"])
+
+    def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
+        body = {
+            "experiment_id": experiment_id,
+            "run_name": name,
+            "start_time": start_time,
+            "user_id": tags.get("mlflow.user", "unknown"),
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        return to_run_info(self._ask("POST", "runs/create", json=body)["run"]["info"])
+
+    def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
+        run = self._ask("GET", "runs/get", params={"run_id": run_id})["run"]
+        return to_run_info(run["info"]), [to_point(m) for m in run.get("data", {}).get("metrics", ())]
+
+    def find_runs(self, experiment_id: str, tag: str, value: str) -> list[RunInfo]:
+        body = {
+            "experiment_ids": [experiment_id],
+            "filter": tag_filter(tag, value),
+            "order_by": ["attributes.start_time ASC"],
+            "max_results": 10,
+        }
+        return [to_run_info(run["info"]) for run in self._ask("POST", "runs/search", json=body).get("runs", ())]
+
+    def end_run(self, run_id: str, status: str, end_time: int) -> None:
+        self._ask("POST", "runs/update", json={"run_id": run_id, "status": status, "end_time": end_time})
+
+    def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
+        metrics = [
+            {"key": key, "value": _json_number(value), "timestamp": timestamp, "step": step}
+            for points in batch
+            for key, value, step, timestamp in points
+        ]
+        self._ask("POST", "runs/log-batch", json={"run_id": run_id, "metrics": metrics})
+
+    def history(self, run_id: str, key: str) -> list[MetricPoint]:
+        points: list[MetricPoint] = []
+        query = {"run_id": run_id, "metric_key": key, "max_results": str(_PAGE)}
+        while True:
+            page = self._ask("GET", "metrics/get-history", params=query)
+            points += map(to_point, page.get("metrics", ()))
+            if not page.get("next_page_token"):
+                return points
+            query["page_token"] = page["next_page_token"]
+
+    def _ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """Make one request and return the JSON object of its answer."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        with lent(self._server.variables):
+            try:
+                answer = http_request(
+                    get_default_host_creds(self._server.uri),
+                    f"/api/2.0/mlflow/{path}",
+                    method,
+                    max_retries=self._retries,
+                    backoff_factor=0.5,
+                    raise_on_status=False,
+                    timeout=self._server.timeout,
+                    **body,
+                )
+            except MlflowException as exc:
+                raise self._unreachable(exc) from exc
+        return self._read(answer)
+
+    def _read(self, answer: Any) -> dict[str, Any]:  # noqa: ANN401 - requests.Response
+        """Tell a success from a refusal and from an answer that is not MLflow's."""
+        where = f"MLflow at {safe_uri(self._server.uri)}"
+        try:
+            data = answer.json()
+        except ValueError:
+            data = None
+        if answer.status_code == 200 and isinstance(data, dict):  # noqa: PLR2004 - HTTP
+            return data
+        if answer.status_code in (401, 403):
+            raise TrackingError(
+                f"{where} refused the credentials (HTTP {answer.status_code}); set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, or 'credentials' in kedro_mlflow_metrics.yml",
+                "PERMISSION_DENIED",
+            )
+        if isinstance(data, dict) and "error_code" in data:
+            text = one_line(str(data.get("message", "")), self._server)
+            raise TrackingError(f"{where} refused: {text}", str(data["error_code"]))
+        raise TrackingError(
+            f"{where} gave no answer of MLflow's (HTTP {answer.status_code}); is it the address of a tracking server?"
+        )
+
+    def _unreachable(self, error: Exception) -> TrackingError:
+        text = str(error)
+        found = re.search(r"\[Errno -?\d+\] ([\w ,]+)", text)
+        if "timed out" in text.lower() or "timeout" in text.lower():
+            reason = f"no answer within {self._server.timeout:g} s"
+        elif found:
+            reason = found.group(1).strip()
+        else:
+            reason = one_line(text, self._server)
+        return TrackingError(
+            f"MLflow at {safe_uri(self._server.uri)} cannot be reached: {reason}; start the server or correct "
+            "tracking_uri in kedro_mlflow_metrics.yml or MLFLOW_TRACKING_URI"
+        )
+
+
+def _json_number(value: float) -> float | str:
+    """Spell what JSON has no number for as protobuf does."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,117 @@
+"""An address of MLflow, what a store there must offer, and the words that all stores share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from kedro_mlflow_metrics.points import MetricPoint, Points
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["RunInfo", "Server", "Store", "one_line", "safe_uri", "tag_filter", "to_point", "to_run_info"]
+
+
+class RunInfo(NamedTuple):
+    """What MLflow says of a run, under MLflow's own names; times are milliseconds since the epoch."""
+
+    run_id: str
+    experiment_id: str
+    run_name: str
+    status: str
+    start_time: int
+    artifact_uri: str
+    user_id: str
+    lifecycle_stage: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """An address of MLflow, and how to talk to it.
+
+    Attributes:
+        uri: A tracking URI, with whatever user name and password it carries.
+        timeout: Seconds for one request over http(s).
+        variables: MLflow's environment variables for credentials. They do not travel to other processes,
+            which inherit the environment or have one of their own.
+    """
+
+    uri: str
+    timeout: float = 10.0
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the credentials behind."""
+        return {"uri": self.uri, "timeout": self.timeout, "variables": {}}
+
+
+class Store(Protocol):
+    """The requests. Each raises `TrackingError` with one line when refused or unanswered."""
+
+    def experiment(self, name: str) -> tuple[str, str] | None:
+        """Return id and lifecycle stage of an experiment, None if there is none."""
+
+    def create_experiment(self, name: str) -> str:
+        """Create an experiment and return its id."""
+
+    def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
+        """Create a run that is RUNNING."""
+
+    def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
+        """Return a run and the latest point of each of its metrics."""
+
+    def find_runs(self, experiment_id: str, tag: str, value: str) -> list[RunInfo]:
+        """Return the runs with a tag, the oldest first."""
+
+    def end_run(self, run_id: str, status: str, end_time: int) -> None:
+        """Set status and end time."""
+
+    def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
+        """Write at most 1,000 points."""
+
+    def history(self, run_id: str, key: str) -> list[MetricPoint]:
+        """Return all points of a metric."""
+
+
+def safe_uri(uri: str) -> str:
+    """Return an address without user name, password and query."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc and not (parts.netloc and parts.query):
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+def one_line(text: str, server: Server) -> str:
+    """Shorten a foreign message to one line without passwords."""
+    text = text.replace(server.uri, safe_uri(server.uri))
+    secrets = [urlsplit(server.uri).password, *server.variables.values()]
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[0] if lines else text)[:300].replace("[", "(").replace("]", ")").rstrip(".")
+
+
+def tag_filter(tag: str, value: str) -> str:
+    """Return MLflow's search expression for a tag."""
+    return f"tags.`{tag}` = '{value}'"
+
+
+def to_point(data: Mapping[str, Any]) -> MetricPoint:
+    """Read a point as MLflow's JSON or entity gives it."""
+    return MetricPoint(data["key"], float(data["value"]), int(data.get("step") or 0), int(data["timestamp"]))
+
+
+def to_run_info(data: Mapping[str, Any]) -> RunInfo:
+    """Read a run as MLflow's JSON or entity gives it."""
+    return RunInfo(
+        run_id=data["run_id"],
+        experiment_id=str(data["experiment_id"]),
+        run_name=data.get("run_name") or "",
+        status=str(data["status"]),
+        start_time=int(data.get("start_time") or 0),
+        artifact_uri=data.get("artifact_uri") or "",
+        user_id=data.get("user_id") or "unknown",
+        lifecycle_stage=data.get("lifecycle_stage") or "active",
+    )
