@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections import Counter
@@ -268,8 +269,6 @@ def _look_at_given_runs(used: dict[str, Any], server: Server) -> None:
 
 def _finish(catalog: Any, status: str) -> None:  # noqa: ANN401
     """End the run of a catalog if one is open, and say where its metrics are."""
-    import sys
-
     if "kedro_mlflow_metrics.session" not in sys.modules:
         return
     from kedro_mlflow_metrics import session
