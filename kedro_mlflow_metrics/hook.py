@@ -127,8 +127,8 @@ def _prepare(run_params: Mapping[str, Any], pipeline: Any, catalog: Any, used: d
     if enabled:
         server = project.server(settings)
         saves = any(used[name][0].run_id is None for name in used if name in outputs)
-        run = _find_or_open(run_params, server, settings, project, names, catalog, may_open=saves)
         _look_at_given_runs(used, server)
+        run = _find_or_open(run_params, server, settings, project, names, catalog, may_open=saves)
         if run is not None:
             target = run.target
             run.loan = environment_for(run.target, settings)

@@ -101,7 +101,7 @@ class RestStore:
                     **body,
                 )
             except MlflowException as exc:
-                raise self._unreachable(exc) from exc
+                raise self._unreachable(exc) from None  # MLflow's own text shows the address with its password
         return self._read(answer)
 
     def _read(self, answer: Any) -> dict[str, Any]:  # noqa: ANN401 - requests.Response

@@ -7,11 +7,16 @@ import http.server
 import socketserver
 import threading
 import time
+import traceback
 import urllib.error
 import urllib.request
 
 import pytest
 from conftest import free_port
+
+from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.server import Server
+from kedro_mlflow_metrics.tracking import open_store
 
 CATALOG = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
 PIPELINE = """
@@ -99,6 +104,14 @@ def test_unreachable(simple):
     )
 
 
+def test_no_password_in_a_traceback():
+    """An address with a password shows it in no line of the traceback either."""
+    server = Server(f"http://u:pa55word@127.0.0.1:{free_port()}")
+    with pytest.raises(TrackingError) as error:
+        open_store(server, retries=0).get_run("x")
+    assert "pa55word" not in "".join(traceback.format_exception(error.value))
+
+
 def test_unreachable_database(simple):
     """A database that is not there is found out in seconds, not after MLflow's own 100."""
     port = free_port()
@@ -183,6 +196,14 @@ def test_unknown_run(simple, way):
     assert refused(simple, *arguments, env=env) == (
         f"MLflow at {simple.store.uri} has no run 'nobody'; correct the run id, or the address"
     )
+    assert simple.store.runs == []
+
+
+def test_unknown_run_of_one_of_two_entries(simple):
+    """One entry names a run that does not exist: the other's run is not opened either."""
+    simple.catalog(CATALOG + CATALOG.replace("m:", "n:").replace("}", ", run_id: nobody}"))
+    simple.pipeline(PIPELINE.replace('"m")])', '"m"), node(lambda: {"b": 1}, None, "n")])', 1))
+    assert "has no run 'nobody'" in refused(simple)
     assert simple.store.runs == []
 
 
