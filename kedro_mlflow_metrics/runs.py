@@ -127,10 +127,13 @@ def open_shared_run(  # noqa: PLR0913
     ident = experiment_id(server, experiment)
     store = open_store(server, retries=0)
     found = store.find_runs(ident, RUN_KEY_TAG, key)
+    created = None
     if not found:
-        open_run(server, experiment, name, {**tags, RUN_KEY_TAG: key}, active=active)
+        created = open_run(server, experiment, name, {**tags, RUN_KEY_TAG: key}, active=active).run.run_id
         found = store.find_runs(ident, RUN_KEY_TAG, key)
     oldest = min(found, key=lambda run: (run.start_time, run.run_id))
+    if created not in (None, oldest.run_id):
+        store.end_run(str(created), "KILLED", now())  # another session was faster; this run stays empty
     return Target(server, oldest, active)
 
 
