@@ -30,7 +30,7 @@ class Place(NamedTuple):
 _places: list[Place] = []
 
 
-def remember(catalog: Any, project: Project | None = None, config: Mapping[str, Any] | None = None) -> None:  # noqa: ANN401
+def remember(catalog: Any, project: Project | None = None, config: Mapping[str, Any] | None = None) -> None:  # noqa: ANN401 - any CatalogProtocol
     """Keep a weak eye on a catalog, for as long as it lives."""
     _places[:] = [place for place in _places if place.catalog() is not None]
     if place_of(catalog) is None:
@@ -42,7 +42,7 @@ def place_of(catalog: Any) -> Place | None:  # noqa: ANN401 - any CatalogProtoco
     return next((place for place in reversed(_places) if place.catalog() is catalog), None)
 
 
-def metrics_datasets(catalog: Any) -> Iterator[tuple[str, MlflowMetricsDataset, bool]]:  # noqa: ANN401
+def metrics_datasets(catalog: Any) -> Iterator[tuple[str, MlflowMetricsDataset, bool]]:  # noqa: ANN401 - any CatalogProtocol
     """Yield name, dataset and whether a CachedDataset stands around it, for those that are built.
 
     A catalog that built none imports nothing: the class is then not even loaded.
@@ -75,7 +75,7 @@ def short(name: str) -> str:
     return name.partition("@")[0]
 
 
-def materialise(catalog: Any, names: Iterable[str]) -> None:  # noqa: ANN401
+def materialise(catalog: Any, names: Iterable[str]) -> None:  # noqa: ANN401 - any CatalogProtocol
     """Build the named entries as the runner would a moment later; one that fails is left for it to report.
 
     One object under two names is given a copy for the second, so that each has its own prefix.
@@ -86,7 +86,7 @@ def materialise(catalog: Any, names: Iterable[str]) -> None:  # noqa: ANN401
                 catalog.get(name)
             elif name in catalog:
                 catalog._get_dataset(name, suggest=False)  # noqa: SLF001 - Kedro 0.19's DataCatalog
-        except Exception:  # noqa: BLE001, S112
+        except Exception:  # noqa: BLE001, S112 - whatever it is, the runner reports it
             continue
     seen: dict[int, str] = {}
     for name, dataset, cached in list(metrics_datasets(catalog)):
@@ -94,7 +94,7 @@ def materialise(catalog: Any, names: Iterable[str]) -> None:  # noqa: ANN401
             catalog._datasets[name] = copy.copy(dataset)  # noqa: SLF001 - part of CatalogProtocol
 
 
-def sibling_prefixes(catalog: Any) -> set[str]:  # noqa: ANN401
+def sibling_prefixes(catalog: Any) -> set[str]:  # noqa: ANN401 - any CatalogProtocol
     """Return the prefixes of all metrics datasets of a catalog, unbuilt entries of our own type included."""
     prefixes = {
         dataset.explicit_prefix if dataset.explicit_prefix is not None else short(name)

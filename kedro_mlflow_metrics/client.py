@@ -52,7 +52,8 @@ class ClientStore:
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
         with self._refusals():
             run = self._client.get_run(run_id)
-        return to_run_info(dict(run.info)), [to_point(dict(metric)) for metric in run.data._metric_objs]  # noqa: SLF001
+        latest = run.data._metric_objs  # noqa: SLF001 - the public dict has no steps
+        return to_run_info(dict(run.info)), [to_point(dict(metric)) for metric in latest]
 
     def find_runs(self, experiment_id: str, tag: str, value: str) -> list[RunInfo]:
         with self._refusals():

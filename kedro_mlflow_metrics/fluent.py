@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.environment import lend
 from kedro_mlflow_metrics.runs import Target, experiment_id
-from kedro_mlflow_metrics.server import RunInfo, Server
+from kedro_mlflow_metrics.server import Server, to_run_info
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project import Project
@@ -27,21 +27,7 @@ def active(server: Server | None) -> Target | None:
         return None
     uri = mlflow.get_tracking_uri()
     here = Server(uri) if server is None else Server(uri, server.timeout, server.variables)
-    info = run.info
-    return Target(
-        here,
-        RunInfo(
-            run_id=info.run_id,
-            experiment_id=str(info.experiment_id),
-            run_name=info.run_name or "",
-            status=info.status,
-            start_time=info.start_time,
-            artifact_uri=info.artifact_uri or "",
-            user_id=info.user_id or "",
-            lifecycle_stage=info.lifecycle_stage,
-        ),
-        active=False,
-    )
+    return Target(here, to_run_info(dict(run.info)), active=False)
 
 
 def start(server: Server | None, project: Project | None) -> Target:
