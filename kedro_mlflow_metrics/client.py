@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ __all__ = ["ClientStore"]
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 3.0
+_HOPELESS = ("authentication failed", "Access denied", "Unknown database", "does not exist")
 
 
 class ClientStore:
@@ -55,15 +57,22 @@ class ClientStore:
         latest = run.data._metric_objs  # noqa: SLF001 - the public dict has no steps
         return to_run_info(dict(run.info)), [to_point(dict(metric)) for metric in latest]
 
-    def find_runs(self, experiment_id: str, tag: str, value: str) -> list[RunInfo]:
+    def find_runs(self, experiment_id: str, tag: str, value: str, *, deleted: bool = False) -> list[RunInfo]:
+        from mlflow.entities import ViewType
+
         with self._refusals():
             runs = self._client.search_runs(
                 [experiment_id],
                 tag_filter(tag, value),
+                ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
                 order_by=["attributes.start_time ASC"],
                 max_results=10,
             )
         return [to_run_info(dict(run.info)) for run in runs]
+
+    def delete_run(self, run_id: str) -> None:
+        with self._refusals():
+            self._client.delete_run(run_id)
 
     def end_run(self, run_id: str, status: str, end_time: int) -> None:
         with self._refusals():
@@ -92,13 +101,22 @@ class ClientStore:
             try:
                 yield
             except Exception as exc:
-                code = str(getattr(exc, "error_code", ""))
-                text = one_line(str(exc) or type(exc).__name__, self._server)
-                raise TrackingError(f"MLflow at {safe_uri(self._server.uri)} refused: {text}", code) from exc
+                raise _told(exc, self._server) from exc
+
+
+def _told(error: Exception, server: Server) -> TrackingError:
+    """Say in one line what MLflow or the database raised, and whether it may pass."""
+    where = f"MLflow at {safe_uri(server.uri)}"
+    text = one_line(str(error) or type(error).__name__, server)
+    code = str(getattr(error, "error_code", ""))
+    if isinstance(error, ImportError) or any(mark in str(error) for mark in _HOPELESS):
+        code = "BAD_REQUEST"
+    told = TrackingError(f"{where} refused: {text}", code)
+    return TrackingError(f"{where} cannot be used at the moment: {text}", code) if told.outage else told
 
 
 def _probe(server: Server) -> None:
-    """Look for 3 seconds at most whether an address can work, where MLflow itself would try for minutes."""
+    """Look for a few seconds at most whether an address can work, where MLflow itself would try for minutes."""
     where = f"MLflow at {safe_uri(server.uri)}"
     parts = urlsplit(server.uri)
     dialect = parts.scheme.partition("+")[0]
@@ -107,10 +125,11 @@ def _probe(server: Server) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with sqlite3.connect(path, timeout=_CONNECT_SECONDS) as database:
-                database.execute("PRAGMA schema_version")
+                database.execute("BEGIN IMMEDIATE" if os.access(path, os.W_OK) else "PRAGMA schema_version")
             database.close()
         except (OSError, sqlite3.Error) as exc:
-            raise TrackingError(f"{where} cannot be used: {one_line(str(exc), server)}") from exc
+            code = "" if "locked" in str(exc) else "BAD_REQUEST"
+            raise TrackingError(f"{where} cannot be used: {one_line(str(exc), server)}", code) from exc
     elif dialect in _PORTS and parts.hostname:
         try:
             address = (parts.hostname, parts.port or _PORTS[dialect])
@@ -119,6 +138,18 @@ def _probe(server: Server) -> None:
             raise TrackingError(
                 f"{where} cannot be reached: {exc}; start the database or correct tracking_uri"
             ) from exc
+        _log_in(server)
+
+
+def _log_in(server: Server) -> None:
+    """Connect once: MLflow itself would repeat a refused password for minutes."""
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(server.uri, poolclass=sqlalchemy.pool.NullPool)
+        engine.connect().close()
+    except Exception as exc:
+        raise _told(exc, server) from exc
 
 
 def _sqlite_path(uri: str) -> Path | None:

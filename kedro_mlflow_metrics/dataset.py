@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -192,13 +193,27 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         from kedro_mlflow_metrics import runs
 
         target = self._target()
-        if target is None or self._run_id is not None:
-            for item in items:
-                self._write(item)
+        here = nullcontext() if target is None or self._run_id is not None else runs.while_active(target)
+        try:
+            with here:
+                for item in items:
+                    self._write(item)
+        except Exception:
+            self._flush(complain=False)
+            raise
+        self._flush()
+
+    def _flush(self, *, complain: bool = True) -> None:
+        """Send what waits, for as long as MLflow answers."""
+        from kedro_mlflow_metrics import logger
+
+        if self._last is None:
             return
-        with runs.while_active(target):
-            for item in items:
-                self._write(item)
+        try:
+            logger.flush(self._last.server, self._last.record)
+        except MetricsError as exc:
+            if complain:
+                raise DatasetError(f"{self._label()}{exc}") from exc
 
     def _write(self, data: Any) -> None:  # noqa: ANN401
         """Check the whole save, then log it, then remember how far it came."""
@@ -220,7 +235,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
 
         try:
             target = target or self._new_target()
-            write(target.server, target.run.run_id, points, name=self._prefix or self._own_name() or "metrics")
+            write(target.server, target.record, points, name=self._prefix or self._own_name() or "metrics")
         except MetricsError as exc:
             raise DatasetError(f"{self._label()}{exc}") from exc
         self._last = target
@@ -262,24 +277,19 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             target = self._reading_target()
             if target is None:
                 self._no_run()
-            from kedro_mlflow_metrics.tracking import open_store
+            from kedro_mlflow_metrics import reading
 
-            store = open_store(target.server)
-            _, latest = store.get_run(target.run.run_id)
-            mine = {point.key: point for point in latest if self._owns(point.key)}
-            if not mine:
+            found = reading.load(target.server, target.record, self._owns, last=form == "last")
+            if not found:
                 from kedro_mlflow_metrics.server import safe_uri
 
                 raise DatasetError(
                     f"{self._label()}the run {target.run.run_id} in MLflow at {safe_uri(target.server.uri)} has no "
                     f"metrics that start with {self._full_prefix()!r}"
                 )
-            if form == "last":
-                return from_points({self._stripped(key): [point] for key, point in mine.items()}, form)
-            histories = {key: store.history(target.run.run_id, key) for key in sorted(mine)}
         except MetricsError as exc:
             raise DatasetError(f"{self._label()}{exc}") from exc
-        return from_points({self._stripped(key): points for key, points in histories.items()}, form)
+        return from_points({self._stripped(key): points for key, points in found.items()}, form)
 
     def _exists(self) -> bool:
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
@@ -288,10 +298,9 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         target = self._reading_target()
         if target is None:
             return False
-        from kedro_mlflow_metrics.tracking import open_store
+        from kedro_mlflow_metrics import reading
 
-        _, latest = open_store(target.server).get_run(target.run.run_id)
-        return any(self._owns(point.key) for point in latest)
+        return bool(reading.load(target.server, target.record, self._owns, last=True))
 
     def _describe(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["InvalidMetricsError", "MetricsError", "SettingsError", "TrackingError", "one_line_exit"]
+from typing import Any
+
+__all__ = ["InvalidMetricsError", "JournalError", "MetricsError", "SettingsError", "TrackingError", "one_line_exit"]
+
+_CREDENTIALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
+_REFUSALS = (
+    *_CREDENTIALS,
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "MALFORMED_REQUEST",
+    "NOT_FOUND",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+)
 
 
 class MetricsError(Exception):
@@ -17,21 +31,44 @@ class SettingsError(MetricsError):
     """``kedro_mlflow_metrics.yml`` says something that cannot be used."""
 
 
+class JournalError(MetricsError):
+    """The journal's folder takes no more: it is read-only, its disk is full, or its limit is reached."""
+
+
 class TrackingError(MetricsError):
-    """MLflow refused a request, or could not be reached.
+    """MLflow refused a request, or gave no answer of its own.
 
     Args:
         message: One line.
-        code: MLflow's error code where it gave one, e.g. ``RESOURCE_DOES_NOT_EXIST``.
+        code: MLflow's error code where it gave one, e.g. ``RESOURCE_DOES_NOT_EXIST``; `TIMED_OUT` or `TOO_LARGE`.
+        retry_after: Seconds that the server asked to wait.
     """
 
-    def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message)
-        self.code = code
+    TIMED_OUT = "TIMED_OUT"
+    TOO_LARGE = "TOO_LARGE"
 
-    def __reduce__(self) -> tuple[type[TrackingError], tuple[str, str]]:
+    def __init__(self, message: str, code: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.code, self.retry_after = code, retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
         """Survive the way back from a worker process."""
-        return type(self), (str(self), self.code)
+        return type(self), (str(self), self.code, self.retry_after)
+
+    @property
+    def reason(self) -> str:
+        """The message without the advice for the start of a pipeline."""
+        return str(self).partition(";")[0]
+
+    @property
+    def outage(self) -> bool:
+        """Whether trying again later may help: nobody answered, or with something that is not a refusal of MLflow's."""
+        return self.code not in _REFUSALS
+
+    @property
+    def credentials(self) -> bool:
+        """Whether it is the user who is refused, not what was asked."""
+        return self.code in _CREDENTIALS
 
 
 def one_line_exit(error: MetricsError) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.environment import lend
@@ -26,7 +27,7 @@ def active(server: Server | None) -> Target | None:
     if run is None:
         return None
     uri = mlflow.get_tracking_uri()
-    here = Server(uri) if server is None else Server(uri, server.timeout, server.variables)
+    here = Server(uri) if server is None else replace(server, uri=uri)
     return Target(here, to_run_info(dict(run.info)), active=False)
 
 

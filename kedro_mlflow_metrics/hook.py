@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import warnings
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from kedro_mlflow_metrics import __version__
 from kedro_mlflow_metrics import catalog as catalogs
 from kedro_mlflow_metrics.project import CONFIG_KEY, Project
 
@@ -20,16 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from kedro_mlflow_metrics.runs import Target
-    from kedro_mlflow_metrics.server import Server
-    from kedro_mlflow_metrics.session import OpenRun
-    from kedro_mlflow_metrics.settings import Settings
 
-__all__ = ["MlflowPipelineHook", "hook"]
+__all__ = ["MlflowPipelineHook", "hook", "project_of"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 _current = threading.local()
 _newest: list[Project] = []
-_RUN_KEYS = ("KEDRO_MLFLOW_RUN_KEY", "KUBEFLOW_RUN_ID", "KEDRO_CONFIG_RUN_ID")
 
 
 class MlflowPipelineHook:
@@ -42,15 +36,11 @@ class MlflowPipelineHook:
     @hook_impl
     def after_context_created(self, context: Any) -> None:  # noqa: ANN401 - KedroContext
         """Learn where the project stands; read nothing yet."""
-        from kedro.framework.project import PACKAGE_NAME  # its import configures logging
-
         warnings.filterwarnings("ignore", message=r".*Got 'kedro_mlflow_metrics\.")
         patterns = context.config_loader.config_patterns
         if CONFIG_KEY not in patterns:
             patterns[CONFIG_KEY] = [f"{CONFIG_KEY}*", f"{CONFIG_KEY}*/**", f"**/{CONFIG_KEY}*"]
-        root = context.project_path
-        package = getattr(context, "_package_name", None) or PACKAGE_NAME or root.name
-        _current.project = Project(root, package, _environment(context), context.config_loader)
+        _current.project = project_of(context)
         _newest[:] = [_current.project]
 
     @hook_impl(trylast=True)
@@ -109,10 +99,20 @@ class MlflowPipelineHook:
 hook = MlflowPipelineHook()
 
 
+def project_of(context: Any) -> Project:  # noqa: ANN401 - KedroContext
+    """Return what a context says of its project."""
+    from kedro.framework.project import PACKAGE_NAME  # its import configures logging
+
+    root = context.project_path
+    package = getattr(context, "_package_name", None) or PACKAGE_NAME or root.name
+    return Project(root, package, _environment(context), context.config_loader)
+
+
 def _prepare(run_params: Mapping[str, Any], pipeline: Any, catalog: Any, used: dict[str, Any]) -> None:  # noqa: ANN401
     """Check names, find or open the run, and tell every metrics dataset of the pipeline."""
     from kedro_mlflow_metrics import session
     from kedro_mlflow_metrics.dataset import Binding
+    from kedro_mlflow_metrics.opening import Opening
 
     place = catalogs.place_of(catalog)
     project = place.project if place else None
@@ -127,11 +127,13 @@ def _prepare(run_params: Mapping[str, Any], pipeline: Any, catalog: Any, used: d
     if enabled:
         server = project.server(settings)
         saves = any(used[name][0].run_id is None for name in used if name in outputs)
-        _look_at_given_runs(used, server)
-        run = _find_or_open(run_params, server, settings, project, names, catalog, may_open=saves)
+        loads = {used[name][0].run_id for name in used if name not in outputs}
+        opening = Opening(server, settings, project, names, run_params, may_open=saves)
+        for run_id in sorted({dataset.run_id for dataset, _ in used.values() if dataset.run_id}):
+            opening.look_at(run_id, needed=run_id in loads)
+        run = opening.open(catalog)
         if run is not None:
             target = run.target
-            run.loan = environment_for(run.target, settings)
             session.begin(run)
     else:
         server = None
@@ -164,18 +166,6 @@ def _environment(context: Any) -> str:  # noqa: ANN401 - KedroContext
     return context.env or getattr(context.config_loader, "default_run_env", None) or ""
 
 
-def environment_for(target: Target, settings: Settings) -> Mapping[str, str]:
-    """Lend MLflow's fluent functions, in nodes and worker processes, the address and the credentials."""
-    from kedro_mlflow_metrics import environment
-
-    variables = dict(settings.variables())
-    if environment.own("MLFLOW_TRACKING_URI") is None:
-        variables["MLFLOW_TRACKING_URI"] = target.server.uri
-    if environment.own("MLFLOW_EXPERIMENT_ID") is None and environment.own("MLFLOW_EXPERIMENT_NAME") is None:
-        variables["MLFLOW_EXPERIMENT_ID"] = target.run.experiment_id
-    return environment.lend(variables)
-
-
 def _pipeline_names(run_params: Mapping[str, Any]) -> list[str]:
     """Return the names of the pipelines that run; the parameter changed its name in Kedro 1.2."""
     names = run_params.get("pipeline_names") or [run_params.get("pipeline_name") or "__default__"]
@@ -206,85 +196,17 @@ def _check_prefixes(used: dict[str, Any], outputs: set[str], separator: str) -> 
         )
 
 
-def _find_or_open(  # noqa: PLR0913, PLR0917 - the rule of precedence in one place
-    run_params: Mapping[str, Any],
-    server: Server,
-    settings: Settings,
-    project: Project,
-    names: list[str],
-    catalog: Any,  # noqa: ANN401
-    *,
-    may_open: bool,
-) -> OpenRun | None:
-    """Find the run by the order of precedence, or open a new one if the pipeline saves metrics."""
-    from kedro_mlflow_metrics import runs
-    from kedro_mlflow_metrics.environment import lent, own
-    from kedro_mlflow_metrics.server import Server
-    from kedro_mlflow_metrics.session import OpenRun
-
-    active = settings.run.active
-    params = run_params.get("runtime_params") or run_params.get("extra_params") or {}
-    with lent(settings.variables()):
-        elsewhere = runs.active_elsewhere()
-        given = params.get("mlflow_run_id") or (None if elsewhere else own("MLFLOW_RUN_ID"))
-        if given:
-            return OpenRun(catalog, runs.join(server, str(given), active=active), owner=False)
-        if elsewhere:
-            there = Server(elsewhere[0], server.timeout, server.variables)
-            return OpenRun(catalog, runs.join(there, elsewhere[1], active=active), owner=False)
-        if not may_open:
-            return None
-        name = settings.run.name or "+".join(names)
-        own_tags = {
-            "kedro.pipeline": "+".join(names),
-            "kedro.env": project.env,
-            "kedro.run_id": str(run_params.get("run_id") or run_params.get("session_id") or ""),
-            "kedro.version": str(run_params.get("kedro_version") or ""),
-            "kedro_mlflow_metrics.version": __version__,
-        }
-        tags = {**{tag: text for tag, text in own_tags.items() if text}, **settings.run.tags}
-        experiment = settings.experiment or project.package
-        key = settings.run.key or _run_key()
-        if key:
-            target = runs.open_shared_run(server, experiment, name, tags, key, active=active)
-            return OpenRun(catalog, target, owner=True, shared=True)
-        return OpenRun(catalog, runs.open_run(server, experiment, name, tags, active=active), owner=True)
-
-
-def _run_key() -> str | None:
-    """Return what makes several Kedro sessions one run: our own variable, or the orchestrator's id."""
-    task = [os.environ.get(name) for name in ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID")]
-    if all(task):
-        return "/".join(filter(None, task))
-    return next((os.environ[name] for name in _RUN_KEYS if os.environ.get(name)), None)
-
-
-def _look_at_given_runs(used: dict[str, Any], server: Server) -> None:
-    """Make sure that the runs exist which entries name themselves."""
-    from kedro_mlflow_metrics import runs
-
-    for run_id in sorted({dataset.run_id for dataset, _ in used.values() if dataset.run_id}):
-        runs.join(server, run_id)
-
-
 def _finish(catalog: Any, status: str) -> None:  # noqa: ANN401
-    """End the run of a catalog if one is open, and say where its metrics are."""
+    """End the run of a catalog if one is open."""
     if "kedro_mlflow_metrics.session" not in sys.modules:
         return
     from kedro_mlflow_metrics import session
-    from kedro_mlflow_metrics.server import safe_uri
+    from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
 
     run = session.opened(catalog)
     if run is None:
         return
-    trouble = session.finish(run, status)
-    info, uri = run.target.run, safe_uri(run.target.server.uri)
-    if trouble is not None:
-        log.error("The run %s could not be marked %s: %s", info.run_id, status, trouble)
-    if uri.startswith("http"):
-        where = f"{uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
-    else:
-        where = f"{uri}, run {info.run_name!r}, id {info.run_id}"
-    log.info("Metrics are in MLflow: %s", where)
-    if status == "FAILED":
-        log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", info.run_id)
+    try:
+        session.finish(run, status)
+    except MetricsError as exc:
+        raise one_line_exit(exc) from exc

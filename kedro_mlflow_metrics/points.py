@@ -40,6 +40,10 @@ class Points:
         for value, step, timestamp in zip(self.values, self.steps, self.timestamps, strict=True):
             yield MetricPoint(self.key, value, step, timestamp)
 
+    def __getitem__(self, part: slice) -> Points:
+        """Return a stretch of the points."""
+        return Points(self.key, self.values[part], self.steps[part], self.timestamps[part])
+
 
 @dataclass
 class Progress:

@@ -40,12 +40,15 @@ class Project:
 
     def server(self, settings: Settings) -> Server:
         """Return the address: MLflow's environment variable, the settings, or MLflow's default in the root."""
-        from kedro_mlflow_metrics.server import Server
+        from kedro_mlflow_metrics.server import Delivery, Server
         from kedro_mlflow_metrics.settings import local_uri
 
         uri = own("MLFLOW_TRACKING_URI") or local_uri(settings.tracking_uri or self._default_uri(), self.root)
         timeout = own("MLFLOW_HTTP_REQUEST_TIMEOUT") or settings.timeout
-        return Server(uri, float(timeout), settings.variables())
+        delivery = Delivery(
+            str(self.root), settings.journal.path, settings.journal.max_bytes, settings.on_failure == "fail", self.env
+        )
+        return Server(uri, float(timeout), settings.variables(), delivery)
 
     def _default_uri(self) -> str:
         """Return MLflow's own default, a folder that already holds experiments first, as MLflow does."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import time
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.environment import lent
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["RestStore"]
 
 _PAGE = 25_000
+_HOPELESS = ("CERTIFICATE_VERIFY_FAILED", "InvalidURL", "Invalid URL", "Failed to parse")
 
 
 class RestStore:
@@ -52,14 +56,18 @@ class RestStore:
         run = self._ask("GET", "runs/get", params={"run_id": run_id})["run"]
         return to_run_info(run["info"]), [to_point(m) for m in run.get("data", {}).get("metrics", ())]
 
-    def find_runs(self, experiment_id: str, tag: str, value: str) -> list[RunInfo]:
+    def find_runs(self, experiment_id: str, tag: str, value: str, *, deleted: bool = False) -> list[RunInfo]:
         body = {
             "experiment_ids": [experiment_id],
             "filter": tag_filter(tag, value),
             "order_by": ["attributes.start_time ASC"],
             "max_results": 10,
+            "run_view_type": "ALL" if deleted else "ACTIVE_ONLY",
         }
         return [to_run_info(run["info"]) for run in self._ask("POST", "runs/search", json=body).get("runs", ())]
+
+    def delete_run(self, run_id: str) -> None:
+        self._ask("POST", "runs/delete", json={"run_id": run_id})
 
     def end_run(self, run_id: str, status: str, end_time: int) -> None:
         self._ask("POST", "runs/update", json={"run_id": run_id, "status": status, "end_time": end_time})
@@ -102,43 +110,68 @@ class RestStore:
                 )
             except MlflowException as exc:
                 raise self._unreachable(exc) from None  # MLflow's own text shows the address with its password
-        return self._read(answer)
+        return self._read(answer, method)
 
-    def _read(self, answer: Any) -> dict[str, Any]:  # noqa: ANN401 - requests.Response
+    def _read(self, answer: Any, method: str) -> dict[str, Any]:  # noqa: ANN401 - requests.Response
         """Tell a success from a refusal and from an answer that is not MLflow's."""
         where = f"MLflow at {safe_uri(self._server.uri)}"
+        status = answer.status_code
         try:
             data = answer.json()
         except ValueError:
             data = None
-        if answer.status_code == 200 and isinstance(data, dict):  # noqa: PLR2004 - HTTP
-            return data
-        if answer.status_code in (401, 403):
+        if status == HTTPStatus.OK and isinstance(data, dict) and answer.request.method == method:
+            return data  # a redirect turns POST into GET, which writes nothing
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise TrackingError(
-                f"{where} refused the credentials (HTTP {answer.status_code}); set MLFLOW_TRACKING_USERNAME and "
+                f"{where} refused the credentials (HTTP {status}); set MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, or 'credentials' in kedro_mlflow_metrics.yml",
                 "PERMISSION_DENIED",
             )
         if isinstance(data, dict) and "error_code" in data:
             text = one_line(str(data.get("message", "")), self._server)
-            raise TrackingError(f"{where} refused: {text}", str(data["error_code"]))
+            refusal = TrackingError(f"{where} refused: {text}", str(data["error_code"]))
+            if not refusal.outage:
+                raise refusal
+        hint = "a login page?" if answer.history else "is it the address of a tracking server?"
         raise TrackingError(
-            f"{where} gave no answer of MLflow's (HTTP {answer.status_code}); is it the address of a tracking server?"
+            f"{where} gave no answer of MLflow's (HTTP {status}); {hint}",
+            TrackingError.TOO_LARGE if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else "",
+            _seconds(answer.headers.get("Retry-After")),
         )
 
     def _unreachable(self, error: Exception) -> TrackingError:
         text = str(error)
+        where = f"MLflow at {safe_uri(self._server.uri)}"
         found = re.search(r"\[Errno -?\d+\] ([\w ,]+)", text)
-        if "timed out" in text.lower() or "timeout" in text.lower():
+        late = "timed out" in text.lower() or "timeout" in text.lower()
+        if late:
             reason = f"no answer within {self._server.timeout:g} s"
         elif found:
             reason = found.group(1).strip()
         else:
             reason = one_line(text, self._server)
+        if any(mark in text for mark in _HOPELESS):
+            return TrackingError(f"{where} can never be reached: {reason}; correct the address", "BAD_REQUEST")
         return TrackingError(
-            f"MLflow at {safe_uri(self._server.uri)} cannot be reached: {reason}; start the server or correct "
-            "tracking_uri in kedro_mlflow_metrics.yml or MLFLOW_TRACKING_URI"
+            f"{where} cannot be reached: {reason}; start the server or correct "
+            "tracking_uri in kedro_mlflow_metrics.yml or MLFLOW_TRACKING_URI",
+            TrackingError.TIMED_OUT if late else "",
         )
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Read a Retry-After header: seconds, or a date."""
+    if not retry_after:
+        return 0.0
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return 0.0
 
 
 def _json_number(value: float) -> float | str:

@@ -5,19 +5,33 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.environment import own
 from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.journal import Record, folder_of, portable_uri, write_record
 from kedro_mlflow_metrics.server import RunInfo, Server, safe_uri
 from kedro_mlflow_metrics.tracking import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Target", "activate", "active_elsewhere", "deactivate", "end", "join", "open_run", "while_active"]
+__all__ = [
+    "Target",
+    "activate",
+    "active_elsewhere",
+    "deactivate",
+    "end",
+    "join",
+    "make",
+    "open_offline_run",
+    "open_run",
+    "open_shared_run",
+    "while_active",
+]
 
 
 @dataclass(frozen=True)
@@ -28,14 +42,25 @@ class Target:
         server: Where the run lives.
         run: What MLflow said of it when it was opened or joined.
         active: Whether nodes find it as MLflow's active run.
+        offline: What is to be made of it in MLflow, if nobody answered when it began.
     """
 
     server: Server
     run: RunInfo
     active: bool = True
+    offline: Record | None = None
+
+    @cached_property
+    def record(self) -> Record:
+        """What the journal calls the run."""
+        if self.offline is not None:
+            return self.offline
+        run = self.run
+        return Record(portable_uri(self.server), run.run_id, env=self.server.delivery.env, name=run.run_name)
 
 
 RUN_KEY_TAG = "kedro.run_key"
+JOURNAL_TAG = "kedro_mlflow_metrics.journal_id"
 _stacks: dict[str, list[tuple[list[Any], Any]]] = {}
 _lock = threading.Lock()
 
@@ -73,21 +98,27 @@ def join(server: Server, run_id: str, *, active: bool = True) -> Target:
     if info.lifecycle_stage == "deleted":
         raise TrackingError(
             f"the run {run_id!r} in MLflow at {safe_uri(server.uri)} is deleted; restore it with "
-            f"'mlflow runs restore --run-id {run_id}' or choose another"
+            f"'mlflow runs restore --run-id {run_id}' or choose another",
+            "INVALID_STATE",
         )
     return Target(server, info, active)
 
 
-def experiment_id(server: Server, name: str) -> str:
+def experiment_id(server: Server, name: str, *, given: bool = True) -> str:
     """Return the id of the experiment that new runs belong to; MLflow's environment variables win.
+
+    Args:
+        server: Where to look.
+        name: The experiment's name; it is created if there is none.
+        given: Whether MLflow's environment variables count.
 
     Raises:
         TrackingError: The experiment is deleted, or the server does not answer.
     """
-    given = own("MLFLOW_EXPERIMENT_ID")
-    if given and not own("MLFLOW_EXPERIMENT_NAME"):
-        return given
-    name = own("MLFLOW_EXPERIMENT_NAME") or name
+    ident = own("MLFLOW_EXPERIMENT_ID")
+    if given and ident and not own("MLFLOW_EXPERIMENT_NAME"):
+        return ident
+    name = (given and own("MLFLOW_EXPERIMENT_NAME")) or name
     store = open_store(server, retries=0)
     found = store.experiment(name)
     if found is None:
@@ -101,7 +132,8 @@ def experiment_id(server: Server, name: str) -> str:
         raise TrackingError(
             f"the experiment {name!r} in MLflow at {safe_uri(server.uri)} is deleted; restore it with "
             f"'mlflow experiments restore --experiment-id {found[0]}' or set another 'experiment' in "
-            "kedro_mlflow_metrics.yml"
+            "kedro_mlflow_metrics.yml",
+            "INVALID_STATE",
         )
     return found[0]
 
@@ -112,12 +144,65 @@ def open_run(server: Server, experiment: str, name: str, tags: Mapping[str, str]
     Raises:
         TrackingError: MLflow refused, or does not answer.
     """
+    ident = experiment_id(server, experiment)
+    run = open_store(server, retries=0).create_run(ident, name, _with_context(tags, name), now())
+    return Target(server, run, active)
+
+
+def _with_context(tags: Mapping[str, str], name: str) -> dict[str, str]:
+    """Add what MLflow itself tags a run with: user, source and the like."""
     from mlflow.tracking.context import registry
 
     resolved = registry.resolve_tags({**tags, "mlflow.runName": name})
-    texts = {key: str(value) for key, value in resolved.items() if value is not None}
-    ident = experiment_id(server, experiment)
-    return Target(server, open_store(server, retries=0).create_run(ident, name, texts, now()), active)
+    return {key: str(value) for key, value in resolved.items() if value is not None}
+
+
+def open_offline_run(  # noqa: PLR0913, PLR0917 - what `make` needs later
+    server: Server, local_id: str, experiment: str, name: str, tags: Mapping[str, str], key: str | None
+) -> Target:
+    """Begin a run in the journal, for a server that does not answer; nodes find no active run.
+
+    Raises:
+        JournalError: The journal's folder takes no more.
+    """
+    named = own("MLFLOW_EXPERIMENT_NAME")
+    record = Record(
+        portable_uri(server),
+        local_id=local_id,
+        env=server.delivery.env,
+        name=name,
+        experiment=named or experiment,
+        experiment_id="" if named else own("MLFLOW_EXPERIMENT_ID") or "",
+        run_key=key or "",
+        tags={tag: safe_uri(text) for tag, text in _with_context(tags, name).items()},
+        start_time=now(),
+        shared=bool(key),
+    )
+    write_record(server.delivery, folder_of(server.delivery, record), record)
+    info = RunInfo(record.local_id, "", name, "RUNNING", record.start_time, "", "", "active")
+    return Target(server, info, active=False, offline=record)
+
+
+def make(server: Server, record: Record) -> Record:
+    """Make a run in MLflow of one that began in the journal, once: by a tag that is looked for before and after.
+
+    The caller holds the lock of the run's folder.
+
+    Raises:
+        TrackingError: MLflow refused, or does not answer.
+    """
+    store = open_store(server, retries=0)
+    ident = record.experiment_id or experiment_id(server, record.experiment, given=False)
+    tag, value = (RUN_KEY_TAG, record.run_key) if record.run_key else (JOURNAL_TAG, record.local_id)
+    tags = {**record.tags, JOURNAL_TAG: record.local_id, **({RUN_KEY_TAG: value} if record.run_key else {})}
+    if not (found := store.find_runs(ident, tag, value, deleted=not record.run_key)):
+        store.create_run(ident, record.name, tags, record.start_time)
+        found = store.find_runs(ident, tag, value, deleted=not record.run_key)
+    oldest, *orphans = sorted(found, key=lambda run: (run.start_time, run.run_id))
+    for orphan in orphans if not record.run_key else ():
+        if orphan.lifecycle_stage == "active":
+            store.delete_run(orphan.run_id)  # its answer was lost; it is empty
+    return replace(record, run_id=oldest.run_id, experiment_id=ident)
 
 
 def open_shared_run(  # noqa: PLR0913
@@ -137,18 +222,23 @@ def open_shared_run(  # noqa: PLR0913
     return Target(server, oldest, active)
 
 
-def end(target: Target, status: str, *, shared: bool = False) -> None:
-    """Set the status of a run, now as its end.
+def end(server: Server, run_id: str, status: str, end_time: int, *, shared: bool = False) -> None:
+    """Set the status of a run.
 
     Args:
-        target: The run.
+        server: Where the run lives.
+        run_id: The run.
         status: FINISHED, FAILED or KILLED.
+        end_time: Milliseconds since the epoch.
         shared: Whether other sessions write into it: then FINISHED does not hide their FAILED or KILLED.
+
+    Raises:
+        TrackingError: MLflow refused, or does not answer.
     """
-    store = open_store(target.server)
-    if shared and status == "FINISHED" and store.get_run(target.run.run_id)[0].status not in ("RUNNING", "FINISHED"):
+    store = open_store(server, retries=0)
+    if shared and status == "FINISHED" and store.get_run(run_id)[0].status not in ("RUNNING", "FINISHED"):
         return
-    store.end_run(target.run.run_id, status, now())
+    store.end_run(run_id, status, end_time)
 
 
 def activate(target: Target) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,7 +12,7 @@ from kedro_mlflow_metrics.points import MetricPoint, Points
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["RunInfo", "Server", "Store", "one_line", "safe_uri", "tag_filter", "to_point", "to_run_info"]
+__all__ = ["Delivery", "RunInfo", "Server", "Store", "one_line", "safe_uri", "tag_filter", "to_point", "to_run_info"]
 
 
 class RunInfo(NamedTuple):
@@ -28,6 +29,35 @@ class RunInfo(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """What happens to points that MLflow does not take at once.
+
+    Attributes:
+        root: The project's root; without a project the current folder.
+        path: The journal's folder, taken from the root.
+        max_bytes: How much all files of the journal may hold.
+        fail: Whether a failed sending raises instead.
+        env: The Kedro environment.
+    """
+
+    root: str = ""
+    path: str = ".kedro_mlflow_metrics"
+    max_bytes: int = 2**30
+    fail: bool = False
+    env: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The journal's folder."""
+        return Path(self.root or Path.cwd(), self.path)
+
+    @property
+    def sync(self) -> str:
+        """The command that sends what is left in it."""
+        return f"kedro metrics sync --env {self.env}" if self.env not in ("", "local") else "kedro metrics sync"
+
+
+@dataclass(frozen=True)
 class Server:
     """An address of MLflow, and how to talk to it.
 
@@ -36,15 +66,23 @@ class Server:
         timeout: Seconds for one request over http(s).
         variables: MLflow's environment variables for credentials. They do not travel to other processes,
             which inherit the environment or have one of their own.
+        delivery: What happens to points that it does not take at once.
     """
 
     uri: str
     timeout: float = 10.0
     variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    delivery: Delivery = field(default=Delivery(), compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the credentials behind."""
-        return {"uri": self.uri, "timeout": self.timeout, "variables": {}}
+        return {**self.__dict__, "variables": {}}
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same points sent twice are there once; MLflow's folder store doubles them."""
+        folder = "://" not in self.uri and not self.uri.startswith(("databricks", "uc"))
+        return not folder and not self.uri.startswith("file:")
 
 
 class Store(Protocol):
@@ -62,8 +100,11 @@ class Store(Protocol):
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
         """Return a run and the latest point of each of its metrics."""
 
-    def find_runs(self, experiment_id: str, tag: str, value: str) -> list[RunInfo]:
-        """Return the runs with a tag, the oldest first."""
+    def find_runs(self, experiment_id: str, tag: str, value: str, *, deleted: bool = False) -> list[RunInfo]:
+        """Return the runs with a tag, the oldest first; deleted ones too if asked."""
+
+    def delete_run(self, run_id: str) -> None:
+        """Mark a run as deleted."""
 
     def end_run(self, run_id: str, status: str, end_time: int) -> None:
         """Set status and end time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import multiprocessing
 import os
 import signal
@@ -10,15 +11,18 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kedro_mlflow_metrics import environment, runs
-from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics import environment, leftovers, logger, runs
+from kedro_mlflow_metrics.server import safe_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kedro_mlflow_metrics.leftovers import Ending
     from kedro_mlflow_metrics.runs import Target
 
 __all__ = ["OpenRun", "begin", "finish", "opened"]
+
+log = logging.getLogger("kedro.mlflow_metrics")
 
 
 @dataclass
@@ -30,6 +34,7 @@ class OpenRun:
         target: Where the points go.
         owner: Whether this process opened the run, and so ends it.
         shared: Whether the run belongs to a run key.
+        proven: Whether MLflow has answered for the run.
         loan: What was set in the environment.
     """
 
@@ -37,6 +42,7 @@ class OpenRun:
     target: Target
     owner: bool
     shared: bool = False
+    proven: bool = True
     loan: Mapping[str, str] = field(default_factory=dict)
     pid: int = field(default_factory=os.getpid)
     thread: int = field(default_factory=threading.get_ident)
@@ -55,29 +61,58 @@ def begin(run: OpenRun) -> None:
     for old in [old for old in _open if old.pid != os.getpid()]:
         _open.remove(old)  # inherited by a fork, and its opener's business
     if not _open:
+        logger.watch_exit()  # first, so that at the end it comes after ours
         atexit.register(_finish_all)
         _catch_sigterm()
     _open.append(run)
-    runs.activate(run.target)
+    target = run.target
+    runs.activate(target)
+    if run.proven and target.offline is None:
+        logger.prove(target.server, target.record)
+        if leftovers.folders(target.server.delivery):
+            logger.later(leftovers.deliver_all(target.server))
 
 
-def finish(run: OpenRun, status: str) -> TrackingError | None:
-    """Set the status of an own run and leave nothing behind; return what MLflow said against it."""
+def finish(run: OpenRun, status: str) -> None:
+    """Send what waits, set the status of an own run, say where its metrics are, and leave nothing behind."""
     if run not in _open:
-        return None
+        return
     _open.remove(run)
-    runs.deactivate(run.target)
-    trouble = None
+    target = run.target
+    runs.deactivate(target)
     try:
-        if run.owner:
-            runs.end(run.target, status, shared=run.shared)
-    except TrackingError as exc:
-        trouble = exc
-    environment.take_back(run.loan)
-    if not _open:
-        atexit.unregister(_finish_all)
-        _release_sigterm()
-    return trouble
+        ending = leftovers.finish(target.server, target.record, status, owner=run.owner, shared=run.shared)
+    finally:
+        environment.take_back(run.loan)
+        if not _open:
+            atexit.unregister(_finish_all)
+            _release_sigterm()
+    _tell(run, ending, status)
+    if ending.trouble is not None and target.server.delivery.fail and status == "FINISHED":
+        raise ending.trouble
+
+
+def _tell(run: OpenRun, ending: Ending, status: str) -> None:
+    """Say in one line where the metrics are."""
+    target, info, uri = run.target, run.target.run, safe_uri(run.target.server.uri)
+    run_id = ending.record.run_id
+    if ending.trouble is not None:
+        log.error(
+            "%d points%s of run %r wait in %s: %s; send them with: %s",
+            ending.points,
+            " and the end" if run.owner else "",
+            info.run_name or info.run_id,
+            ending.folder,
+            str(ending.trouble).partition(";")[0],
+            target.server.delivery.sync,
+        )
+    elif uri.startswith("http"):
+        experiment = ending.record.experiment_id or info.experiment_id
+        log.info("Metrics are in MLflow: %s/#/experiments/%s/runs/%s", uri, experiment, run_id)
+    else:
+        log.info("Metrics are in MLflow: %s, run %r, id %s", uri, info.run_name, run_id)
+    if status == "FAILED" and run_id:
+        log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", run_id)
 
 
 def finish_interrupted() -> None:
@@ -88,6 +123,7 @@ def finish_interrupted() -> None:
 
 def _finish_all() -> None:
     """At the end of the process: Kedro ends a run by a hook, so what is open was interrupted."""
+    logger.ending()
     for run in [run for run in _open if run.pid == os.getpid()]:
         finish(run, "KILLED")
 

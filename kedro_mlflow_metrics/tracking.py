@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.server import safe_uri
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.server import Server, Store
@@ -23,6 +27,8 @@ def open_store(server: Server, *, retries: int = 3) -> Store:
     if server.uri.startswith(("http://", "https://")):
         from kedro_mlflow_metrics.rest import RestStore
 
+        if not urlsplit(server.uri).hostname:
+            raise TrackingError(f"the address {safe_uri(server.uri)} names no server; correct it", "BAD_REQUEST")
         return RestStore(server, retries)
     from kedro_mlflow_metrics.client import ClientStore
 

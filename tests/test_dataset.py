@@ -140,6 +140,7 @@ class TestSave:
             dataset.save({"a": 9, "b": None})
         dataset.save({"a": 3})
         dataset.save([{"a": 4}, {"a": 5}])
+        assert dataset.exists()  # sends what waits for its second
         assert store.points() == {"m.a": [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0), (4, 5.0)]}
         assert pickle.loads(pickle.dumps(MlflowMetricsDataset(prefix="m")))._progress[1].last == {}
 

@@ -14,15 +14,19 @@ import kedro_mlflow_metrics
 PACKAGE = Path(kedro_mlflow_metrics.__file__).parent
 LAYERS = [
     {"errors"},
-    {"names", "environment"},
+    {"names", "environment", "locks"},
     {"parsing"},
     {"points"},
-    {"results", "server", "settings"},
-    {"rest", "client"},
+    {"results", "server", "settings", "batching"},
+    {"rest", "client", "journal"},
     {"tracking"},
+    {"sender"},
+    {"outbox"},
     {"project", "logger", "runs"},
-    {"catalog", "session", "fluent"},
-    {"dataset", "hook"},
+    {"catalog", "leftovers", "reading"},
+    {"session", "fluent"},
+    {"opening"},
+    {"dataset", "hook", "cli"},
 ]
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 

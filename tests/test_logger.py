@@ -12,7 +12,7 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedro_mlflow_metrics.logger import batches
+from kedro_mlflow_metrics.batching import batches
 from kedro_mlflow_metrics.points import Points
 
 keys = st.text("aé/", min_size=1, max_size=250)
@@ -36,8 +36,8 @@ def test_batches_lose_nothing_and_fit(save):
 SAVE = """
 import sys
 import mlflow
-from kedro_mlflow_metrics import MlflowMetricsDataset, logger
-logger._PATIENCE_SECONDS = float(sys.argv[2])
+from kedro_mlflow_metrics import MlflowMetricsDataset, outbox
+outbox.PATIENCE_SECONDS = float(sys.argv[2])
 mlflow.set_tracking_uri(sys.argv[1])
 with mlflow.start_run(experiment_id="0"):
     MlflowMetricsDataset(prefix="big").save({"a": list(range(8000))})

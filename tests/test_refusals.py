@@ -96,7 +96,8 @@ def refused(project, *arguments, env=None):
 
 
 def test_unreachable(simple):
-    """Nobody listens."""
+    """Nobody listens, and the settings want to know at once."""
+    simple.settings("on_failure: fail\n")
     port = free_port()
     assert refused(simple, env={"MLFLOW_TRACKING_URI": f"http://u:secret@127.0.0.1:{port}"}) == (
         f"MLflow at http://127.0.0.1:{port} cannot be reached: Connection refused; start the server or correct "
@@ -114,6 +115,7 @@ def test_no_password_in_a_traceback():
 
 def test_unreachable_database(simple):
     """A database that is not there is found out in seconds, not after MLflow's own 100."""
+    simple.settings("on_failure: fail\n")
     port = free_port()
     line = refused(simple, env={"MLFLOW_TRACKING_URI": f"postgresql://u:secret@127.0.0.1:{port}/mlflow"})
     assert line.startswith(f"MLflow at postgresql://127.0.0.1:{port}/mlflow cannot be reached: ")
@@ -139,7 +141,7 @@ def test_not_mlflow(simple, gate):
     """Something answers there, but not MLflow."""
     uri, handler = gate
     handler.do_GET = lambda self: self._answer(200, b"<html>login</html>")
-    simple.settings(f"tracking_uri: {uri}\n")
+    simple.settings(f"tracking_uri: {uri}\non_failure: fail\n")
     assert refused(simple) == (
         f"MLflow at {uri} gave no answer of MLflow's (HTTP 200); is it the address of a tracking server?"
     )

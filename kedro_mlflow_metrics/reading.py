@@ -1,0 +1,48 @@
+"""Reads the points of a run back: what MLflow has, and what still waits in the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kedro_mlflow_metrics.journal import folder_of, waiting_points
+from kedro_mlflow_metrics.logger import flush
+from kedro_mlflow_metrics.tracking import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kedro_mlflow_metrics.journal import Record
+    from kedro_mlflow_metrics.points import MetricPoint
+    from kedro_mlflow_metrics.server import Server
+
+__all__ = ["load"]
+
+
+def load(
+    server: Server, record: Record, wanted: Callable[[str], bool], *, last: bool = False
+) -> dict[str, list[MetricPoint]]:
+    """Return the points of the wanted keys.
+
+    The journal is read first: what leaves it meanwhile is in MLflow by then, and what is in both is one point.
+
+    Args:
+        server: Where the run lives.
+        record: The run.
+        wanted: Tells whether a key is asked for.
+        last: Whether the latest points of MLflow will do: one request in all.
+
+    Raises:
+        TrackingError: MLflow refused, or does not answer.
+    """
+    flush(server, record)
+    found: dict[str, set[MetricPoint]] = {}
+    for points in waiting_points(folder_of(server.delivery, record)):
+        if wanted(points.key):
+            found.setdefault(points.key, set()).update(points)
+    if record.run_id:
+        store = open_store(server)
+        for point in store.get_run(record.run_id)[1]:
+            if wanted(point.key):
+                history = [point] if last else store.history(record.run_id, point.key)
+                found.setdefault(point.key, set()).update(history)
+    return {key: list(found[key]) for key in sorted(found)}

