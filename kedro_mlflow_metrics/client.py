@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kedro_mlflow_metrics.environment import lent
@@ -24,6 +25,7 @@ __all__ = ["ClientStore"]
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 3.0
 _HOPELESS = ("authentication failed", "Access denied", "Unknown database", "does not exist")
+_engines: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class ClientStore:
@@ -36,6 +38,9 @@ class ClientStore:
             from mlflow import MlflowClient
 
             self._client = MlflowClient(server.uri)
+            engine = getattr(self._client._tracking_client.store, "engine", None)  # noqa: SLF001 - no public way
+        if engine is not None:
+            _engines.add(engine)
 
     def experiment(self, name: str) -> tuple[str, str] | None:
         with self._refusals():
@@ -102,6 +107,16 @@ class ClientStore:
                 yield
             except Exception as exc:
                 raise _told(exc, self._server) from exc
+
+
+def _forget_connections() -> None:
+    """Let a forked child connect anew: two processes on one connection to a database garble it."""
+    for engine in _engines:
+        engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections)
 
 
 def _told(error: Exception, server: Server) -> TrackingError:

@@ -49,6 +49,7 @@ _SEAL = re.compile(rb"[0-9a-f]{16} ")
 _CHUNK = 2**20
 _COMPACT_BYTES = 2**20
 _RESCAN_BYTES = 2**24
+_ORPHAN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,16 @@ def write_record(delivery: Delivery, folder: Path, record: Record) -> None:
         JournalError: The folder takes no more.
     """
     try:
-        _make(delivery, folder)
-        aside = folder / f"run.json.{os.getpid()}-{uuid4().hex[:8]}"
-        aside.write_bytes(_sealed(json.dumps({"run": asdict(record)}).encode()))
-        aside.replace(folder / "run.json")
+        _write_record(delivery, folder, record)
     except OSError as exc:
         raise _cannot(folder, exc) from exc
+
+
+def _write_record(delivery: Delivery, folder: Path, record: Record) -> None:
+    _make(delivery, folder)
+    aside = folder / f"run.json.{os.getpid()}-{uuid4().hex[:8]}"
+    aside.write_bytes(_sealed(json.dumps({"run": asdict(record)}).encode()))
+    aside.replace(folder / "run.json")
 
 
 def read_record(folder: Path) -> Record | None:
@@ -181,6 +186,16 @@ class JournalFile:
         Raises:
             JournalError: The folder takes no more.
         """
+        try:
+            for _ in range(4):
+                with suppress(FileNotFoundError, FileExistsError):  # another process removed the folder meanwhile
+                    return cls._create(delivery, folder, record)
+            return cls._create(delivery, folder, record)
+        except OSError as exc:
+            raise _cannot(folder, exc) from exc
+
+    @classmethod
+    def _create(cls, delivery: Delivery, folder: Path, record: Record) -> JournalFile:
         host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:60] or "host"
         path = folder / f"{host}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
         new = None
@@ -193,12 +208,12 @@ class JournalFile:
             new.acknowledge(new._size())
             new.path = new.path.rename(path)  # nobody sees it before it is locked
             if not (folder / "run.json").exists():
-                write_record(delivery, folder, record)
-        except (OSError, JournalError) as exc:
+                _write_record(delivery, folder, record)
+        except (OSError, JournalError):
             if new is not None:
                 new._offset = new._size()
                 new.close()
-            raise (exc if isinstance(exc, JournalError) else _cannot(folder, exc)) from exc
+            raise
         return new
 
     @classmethod
@@ -238,9 +253,10 @@ class JournalFile:
 
     def _write(self, line: bytes) -> int:
         """Write a line with one ``write``; take back what a full disk took of it."""
-        if self._size() + len(line) > self._scanned + _RESCAN_BYTES or self._others + self._size() > self._max_bytes:
+        size = self._size() + len(line)
+        if size > self._scanned + _RESCAN_BYTES or self._others + size > self._max_bytes:
             self._scan()
-        if self._others + self._size() + len(line) > self._max_bytes:
+        if self._others + size > self._max_bytes:
             raise JournalError(
                 f"the journal {self.path.parent.parent} has reached its limit of {self._max_bytes} bytes; send it "
                 "with 'kedro metrics sync', or raise journal.max_bytes in kedro_mlflow_metrics.yml"
@@ -254,9 +270,9 @@ class JournalFile:
     def _scan(self) -> None:
         """Look how much the files of other processes and runs hold."""
         self._others = 0
-        for path in self.path.parent.parent.glob("*/*"):
+        for folder in self.path.parent.parent.iterdir():
             with suppress(OSError):  # sent and deleted at this moment
-                self._others += path.stat().st_size if path != self.path else 0
+                self._others += sum(path.stat().st_size for path in folder.iterdir() if path != self.path)
         self._scanned = self._size()
 
     def _size(self) -> int:
@@ -313,8 +329,12 @@ class JournalFile:
                 return
             self._file.seek(0)
             head = len(self._file.read(_CHUNK).split(b"\n", 1)[0]) + 1
+            end = self._offset
             self.acknowledge(head)
-            self._file.truncate(head)
+            if _answered(self.path) == head:
+                self._file.truncate(head)
+            else:
+                self._offset = end  # not remembered: in a file cut now, later lines would count as answered for
 
     def set_aside(self, points: Sequence[MetricPoint], reason: str) -> None:
         """Keep points that MLflow refused where they are found and counted."""
@@ -362,11 +382,13 @@ def remove(folder: Path) -> bool:
     record = read_record(folder)
     if record is not None and (record.status or record.local_id):
         return False
-    if journal_files(folder) or any(folder.glob("*.refused")) or any(folder.glob("*.damaged")):
-        return False
-    for path in (folder / "run.json", folder / "lock"):
-        path.unlink(missing_ok=True)
     try:
+        if journal_files(folder) or any(folder.glob("*.refused")) or any(folder.glob("*.damaged")):
+            return False
+        for path in folder.iterdir():
+            orphan = path.suffix in (".new", ".sent") and path.stat().st_mtime < time.time() - _ORPHAN_SECONDS
+            if orphan or path.name in ("run.json", "lock"):
+                path.unlink(missing_ok=True)
         folder.rmdir()
     except OSError:
         return False
@@ -408,15 +430,18 @@ def _unsealed(line: bytes) -> bytes | None:
 def _answered(path: Path) -> int:
     """Return how far MLflow has answered for a file; 0 if nobody knows, since sending twice does no harm."""
     try:
-        body = _unsealed(_beside(path, ".sent").read_bytes().rstrip(b"\n"))
-        return min(int(body or 0), path.stat().st_size)
+        end = int(_unsealed(_beside(path, ".sent").read_bytes().rstrip(b"\n")) or 0)
+        with path.open("rb") as file:
+            file.seek(max(0, end - 1))
+            return end if file.read(1) == b"\n" else 0  # a line ends there, or the file is another than it was
     except (OSError, ValueError):
         return 0
 
 
 def _encoded(batch: Iterable[Points]) -> bytes:
     columns = [(some.key, list(some.values), list(some.steps), list(some.timestamps)) for some in batch]
-    return json.dumps(columns, separators=(",", ":")).encode()
+    text = json.dumps(columns, separators=(",", ":"))
+    return text.replace(" ", "\\u0020").encode()  # only keys have spaces, and none may look like a checksum
 
 
 def _collect(line: bytes, columns: dict[str, Any], damaged: list[bytes]) -> int:

@@ -254,7 +254,8 @@ def send_file(journal: JournalFile, sender: Sender, *, repeatable: bool) -> Iter
         TrackingError: MLflow refused the run or the user, or gave no answer; what is left stays in the file.
     """
     while journal.waiting:
-        window = journal.read(sender.window)
+        most = sender.window
+        window = journal.read(most)
         if not repeatable:
             journal.acknowledge(window.end)
         yield from sender.send(window.points)
@@ -263,6 +264,8 @@ def send_file(journal: JournalFile, sender: Sender, *, repeatable: bool) -> Iter
         if window.damaged:
             journal.set_damaged_aside(window.damaged)
             log.warning("%d damaged lines of %s are set aside", len(window.damaged), journal.path)
+        if count(window.points) < most:
+            break  # the end of the file: what came meanwhile is for the next second
     journal.compact()
 
 

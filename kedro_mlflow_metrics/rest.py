@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["RestStore"]
 
 _PAGE = 25_000
+_CUT = ("Connection aborted", "Connection broken", "ended prematurely")
 _HOPELESS = ("CERTIFICATE_VERIFY_FAILED", "InvalidURL", "Invalid URL", "Failed to parse")
 
 
@@ -149,6 +150,8 @@ class RestStore:
             reason = f"no answer within {self._server.timeout:g} s"
         elif found:
             reason = found.group(1).strip()
+        elif any(mark in text for mark in _CUT):
+            reason = "the connection was cut"
         else:
             reason = one_line(text, self._server)
         if any(mark in text for mark in _HOPELESS):

@@ -117,11 +117,16 @@ class Store(Protocol):
 
 
 def safe_uri(uri: str) -> str:
-    """Return an address without user name, password and query."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc and not (parts.netloc and parts.query):
+    """Return an address without user name, password, query and fragment."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return "an address that cannot be read"
+    if parts.scheme and "://" in uri and not parts.netloc and not parts.scheme.startswith(("sqlite", "file")):
+        return uri.partition("?")[0]  # a database on a socket, or with its host in the query
+    if not parts.netloc:
         return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def one_line(text: str, server: Server) -> str:

@@ -18,11 +18,12 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from conftest import FOREIGN, Store, free_port
+from conftest import FOREIGN, Project, Store, free_port
 
 HERE = Path(__file__).parent
 
@@ -81,6 +82,13 @@ class MlflowServer:
 
     def go_on(self) -> None:
         self.signal(signal.SIGCONT)
+
+    def revive(self) -> None:
+        """Make it answer again, whatever was done to it."""
+        if self.pid:
+            self.go_on()
+        else:
+            self.start()
 
     def close(self) -> None:
         if self.pid:
@@ -290,3 +298,206 @@ class Command:
             time.sleep(0.01)
         code = Path(f"{self._out}.code")
         return int(code.read_text()) if code.exists() else None
+
+
+BASE_TIME = 1_700_000_000_000
+METRICS_CATALOG = "".join(
+    f"{name}: {{type: kedro_mlflow_metrics.MlflowMetricsDataSet}}\n" for name in ("curve", "big", "one")
+)
+METRICS_PIPELINE = """
+import json, logging, os, sys, threading, time
+from collections import Counter
+from itertools import count
+from pathlib import Path
+
+import mlflow
+from kedro.pipeline import node, pipeline
+
+def point(i):
+    return {"value": i / 4, "step": i, "timestamp": 1_700_000_000_000 + i}
+
+def epochs(p):
+    "Yield ``count`` dicts, and more while the file ``hold`` stands there."
+    connects, told, yielded = [], [], os.open("yielded", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    if "kill" in p:
+        sys.addaudithook(lambda what, _: what == "socket.connect" and connects.append(threading.current_thread().name))
+        logging.getLogger("kedro.mlflow_metrics").addFilter(lambda record: told.append(record.levelname) or True)
+    for i in count():
+        if i >= p["count"] and not Path("hold").exists():
+            break
+        yield {"loss": point(i), **({"odd": point(i)} if "odd" in p and i % p["odd"] == 0 else {})}
+        os.pwrite(yielded, b"%d" % (i + 1), 0)
+        if i == p.get("at"):
+            os.kill(*p["kill"])
+            while "WARNING" not in told:
+                time.sleep(0.01)
+            connects.clear()
+        time.sleep(p.get("pause", 0))
+    print("CONNECTS", json.dumps(Counter(connects)))
+
+def look(metrics, p):
+    print("ACTIVE", mlflow.active_run())
+    print("LOADED", json.dumps(metrics))
+    if p.get("fails"):
+        raise ValueError("as wished")
+
+def big(p):
+    return {"loss": [point(i) for i in range(p["count"])]}
+
+def register_pipelines():
+    stream = node(lambda p: (epochs(p), "model"), "parameters", ["curve", "model"], name="stream")
+    return {
+        "stream": pipeline([stream]),
+        "chunks": pipeline([node(epochs, "parameters", "curve", name="chunks")]),
+        "follow": pipeline([stream, node(look, ["curve", "parameters"], None, name="look")]),
+        "big": pipeline([node(big, "parameters", "big", name="big")]),
+        "one": pipeline([
+            node(lambda: ({"loss": point(0)}, 1), None, ["one", "done"], name="one"),
+            node(lambda _: print("THREADS", len(threading.enumerate())), "done", None, name="threads"),
+        ]),
+    }
+"""
+IN_MLFLOW = """
+    SELECT key, step, timestamp, value FROM metrics m JOIN runs r ON m.run_uuid = r.run_uuid
+    JOIN experiments e ON e.experiment_id = r.experiment_id WHERE e.name = ?
+"""
+RUNS = """
+    SELECT run_uuid, r.name, status, start_time, end_time FROM runs r
+    JOIN experiments e ON e.experiment_id = r.experiment_id WHERE e.name = ? AND r.lifecycle_stage = 'active'
+"""
+
+
+def saved(count: int, key: str = "curve.loss", every: int = 1) -> Counter:
+    """Return what the nodes save: (key, step, timestamp, value)."""
+    return Counter((key, i, BASE_TIME + i, i / 4) for i in range(0, count, every))
+
+
+def said(out: str, level: str) -> list[str]:
+    """Return what the package said on a level."""
+    return [line for line in out.splitlines() if line.startswith(f"{level} kedro.mlflow_metrics ")]
+
+
+def until(what: Callable[[], object], seconds: float = 20) -> object:
+    """Wait until something is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+class PostgresStore(Store):
+    """The same as `Store`, in PostgreSQL."""
+
+    def rows(self, query, *arguments):
+        import psycopg2
+
+        with contextlib.closing(psycopg2.connect(self.path.replace("+psycopg2", ""))) as database:
+            cursor = database.cursor()
+            cursor.execute(query.replace("?", "%s"), arguments)
+            return cursor.fetchall()
+
+
+def on_batches(action: str, numbers: range) -> Callable[..., str]:
+    """Plan a fault for some of the batches."""
+    seen = iter(range(10**9))
+    return lambda path, _number: action if "log-batch" in path and next(seen) in numbers else "pass"
+
+
+def from_batch(first: int, action: str) -> Callable[..., str]:
+    """Plan a fault for everything from some batch on."""
+    seen: list[str] = []
+
+    def plan(path: str, _number: int) -> str:
+        seen.extend([path] if "log-batch" in path else [])
+        return action if len(seen) > first else "pass"
+
+    return plan
+
+
+def large(limit: int) -> Callable[..., str]:
+    """Plan 413 for large bodies."""
+    return lambda _path, _number, body: "413" if len(body) > limit else "pass"
+
+
+def always(action: str) -> Callable[..., str]:
+    return lambda _path, _number: action
+
+
+class Bench:
+    """A project, the server that it logs to, and a proxy in between."""
+
+    def __init__(self, project: Project, kedro: WarmKedro, server: MlflowServer, store: Store) -> None:
+        self.project, self.root, self.kedro, self.server, self.store = project, project.root, kedro, server, store
+        self.proxy = Proxy(server.uri)
+        self.experiment = self.root.parent.name
+        project.catalog(METRICS_CATALOG)
+        project.pipeline(METRICS_PIPELINE)
+        self.settings()
+
+    def settings(self, uri: str | None = None, **more: object) -> None:
+        """Write the settings; YAML takes JSON."""
+        about = {"tracking_uri": uri or self.proxy.uri, "experiment": self.experiment, "timeout": 5, **more}
+        self.project.settings(json.dumps(about))
+
+    def start(self, pipeline: str, *arguments: str, **parameters: object) -> Command:
+        self.project.write("conf/base/parameters.yml", json.dumps({"count": 10, **parameters}))
+        return self.kedro.start(self.root, "run", "--pipeline", pipeline, *arguments)
+
+    def run(self, pipeline: str, *arguments: str, code: int = 0, **parameters: object) -> str:
+        command = self.start(pipeline, *arguments, **parameters)
+        assert command.wait() == code, command.output
+        return command.output
+
+    def sync(self, *arguments: str, code: int = 0) -> str:
+        return self.kedro.run(self.root, "metrics", "sync", *arguments, code=code)
+
+    def dry_run(self) -> list[list[str]]:
+        """Return the cells of the table of what waits."""
+        lines = [line.split("│")[1:-1] for line in self.sync("--dry-run", code=1).splitlines() if line.startswith("│")]
+        rows: list[list[str]] = []
+        for cells in lines:
+            if cells[1].strip():
+                rows.append([cell.strip() for cell in cells])
+            else:  # a row that goes on
+                rows[-1] = [f"{cell} {more.strip()}".strip() for cell, more in zip(rows[-1], cells, strict=True)]
+        return rows
+
+    def hold(self) -> Path:
+        """Let streams go on until this file is removed."""
+        (self.root / "hold").touch()
+        return self.root / "hold"
+
+    @property
+    def yielded(self) -> int:
+        return int((self.root / "yielded").read_text())
+
+    @property
+    def stored(self) -> Counter:
+        """What is in MLflow, in all runs of the experiment."""
+        return Counter(self.store.rows(IN_MLFLOW, self.experiment))
+
+    @property
+    def runs(self) -> list[tuple]:
+        return self.store.rows(RUNS, self.experiment)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The runs of which something is in the journal."""
+        return [path for path in self.root.glob(".kedro_mlflow_metrics/*") if path.is_dir()]
+
+    @property
+    def batches(self) -> list[tuple[str, list]]:
+        """What the proxy did with each batch, and its metrics."""
+        return [(action, json.loads(body)["metrics"]) for path, action, body in self.proxy.seen if "log-batch" in path]
+
+    def hit(self, fault: str) -> list[list]:
+        """Return the batches that met a fault."""
+        return [metrics for action, metrics in self.batches if action == fault]
+
+    def complete(self, points: Counter, *, status: str = "FINISHED") -> None:
+        """All is in MLflow, once, in one run that has ended, and nothing is left behind."""
+        assert self.stored == points
+        ((*_, found, _, _),) = self.runs
+        assert found == status
+        assert self.folders == []

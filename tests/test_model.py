@@ -1,0 +1,200 @@
+"""Whatever comes in whatever order, in the end MLflow has what the saves accepted: no more, no less."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+
+import mlflow
+import pytest
+from faults import Proxy, mlflow_server
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from kedro.io import DatasetError
+
+from kedro_mlflow_metrics import MlflowMetricsDataset, leftovers
+from kedro_mlflow_metrics.server import Delivery, Server
+
+FAULTS = ["refuse", "lose", "cut", "500", "404", "413", "redirect", "401"]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
+
+
+class Saver:
+    """A process that saves into a run on demand, and can be killed."""
+
+    def __init__(self, run_id: str, uri: str, cwd: str) -> None:
+        ours, self._orders = os.pipe()
+        self._answers, theirs = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(self._orders)
+            os.close(self._answers)
+            try:
+                self._serve(run_id, uri, cwd, ours, theirs)
+            finally:
+                os._exit(0)
+        os.close(ours)
+        os.close(theirs)
+
+    @staticmethod
+    def _serve(run_id: str, uri: str, cwd: str, orders: int, answers: int) -> None:
+        os.chdir(cwd)
+        mlflow.set_tracking_uri(uri)
+        dataset = MlflowMetricsDataset(prefix="", run_id=run_id)
+        for line in os.fdopen(orders):
+            try:
+                order = json.loads(line)
+                dataset.save(iter([{"k": order["points"]}]) if order["flush"] else {"k": order["points"]})
+                answer = b"ok\n"
+            except DatasetError as exc:
+                answer = str(exc).replace("\n", "<newline>").encode() + b"\n"
+            os.write(answers, answer)
+        from kedro_mlflow_metrics import logger
+
+        logger._close_all()
+
+    def save(self, points: list[dict], *, flush: bool) -> str:
+        os.write(self._orders, json.dumps({"points": points, "flush": flush}).encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            answer += os.read(self._answers, 4096)
+        return answer.decode().strip()
+
+    def end(self, *, kill: bool) -> None:
+        if kill:
+            os.kill(self.pid, signal.SIGKILL)
+        os.close(self._orders)
+        os.waitpid(self.pid, 0)
+        os.close(self._answers)
+
+
+def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine needs the server around it
+    """Saves, flushes, crashes, ends, outages, refusals, recoveries and syncs in any order."""
+    with mlflow_server(tmp_path / "server", empty_store) as (server, store):
+        proxy = Proxy(server.uri)
+        client = mlflow.MlflowClient(server.uri)
+        here = Server(proxy.uri, delivery=Delivery(root=str(tmp_path)))
+
+        class Machine(RuleBasedStateMachine):
+            def __init__(self) -> None:
+                super().__init__()
+                self.run_id = client.create_run("0").info.run_id
+                self.accepted: Counter = Counter()
+                self.number = 0
+                self.saver: Saver | None = None
+                proxy.plan = lambda _path, _number: "pass"
+
+            @initialize(fault=st.sampled_from(["pass", *FAULTS]), flush=st.booleans())
+            def begins(self, fault, flush):
+                self.fails(fault)
+                self._save(1, flush)
+
+            @rule(many=st.sampled_from([1, 1, 3, 1500]), flush=st.booleans(), again=st.integers(1, 3))
+            def save(self, many, flush, again):
+                for _ in range(again):
+                    self._save(many, flush)
+
+            def _save(self, many, flush):
+                self.saver = self.saver or Saver(self.run_id, proxy.uri, str(tmp_path))
+                numbers = range(self.number, self.number + many)
+                self.number += many
+                answer = self.saver.save([{"value": n, "step": n, "timestamp": 7} for n in numbers], flush=flush)
+                if answer == "ok":
+                    self.accepted.update(numbers)
+                else:  # a refusal before this process has once succeeded
+                    assert "refused" in answer
+
+            @rule(fault=st.sampled_from(FAULTS))
+            def fails(self, fault):
+                proxy.plan = lambda _path, _number: fault
+
+            @rule()
+            def recovers(self):
+                proxy.plan = lambda _path, _number: "pass"
+
+            @rule(kill=st.booleans())
+            def dies(self, kill):
+                if self.saver is not None:
+                    self.saver.end(kill=kill)
+                    self.saver = None
+
+            @rule()
+            def sync(self):
+                for _ in leftovers.deliver_all(here):
+                    pass
+
+            def teardown(self):
+                self.dies(kill=True)
+                self.recovers()
+                self.sync()
+                rows = store.rows("SELECT step, value, timestamp FROM metrics WHERE run_uuid = ?", self.run_id)
+                assert Counter(step for step, _, _ in rows) == self.accepted
+                assert all(step == value and timestamp == 7 for step, value, timestamp in rows)
+                assert not [each for each in leftovers.look(here.delivery) if each.points or each.damaged]
+
+        try:
+            quick = settings(
+                max_examples=int(os.environ.get("EXAMPLES", "20")),
+                stateful_step_count=12,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            )
+            run_state_machine_as_test(Machine, settings=quick)
+        finally:
+            proxy.close()
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.complex_numbers(),
+    st.binary(max_size=3),
+    st.just(object()),
+    st.dates(),
+)
+keys = st.one_of(
+    st.text("ab./ :", max_size=4), st.integers(-2, 5), st.none(), st.sampled_from(["value", "step", "x" * 251])
+)
+nests = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(keys, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+def leaves(data: object) -> int:
+    """Count the points that a nest means: every number, and every mapping that is a point."""
+    if isinstance(data, dict):
+        point = "value" in data and set(data) <= {"value", "step"}
+        return 1 if point else sum(map(leaves, data.values()))
+    return sum(map(leaves, data)) if isinstance(data, list) else 1
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(nests)
+def test_any_nest_is_logged_whole_or_refused_in_one_line(store, tmp_path, monkeypatch, data):
+    """Whatever a node returns."""
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(store.uri)
+    try:
+        run_id = mlflow.MlflowClient().create_run("0").info.run_id
+        dataset = MlflowMetricsDataset(prefix="m", run_id=run_id)
+        try:
+            dataset.save(data)
+        except DatasetError as exc:
+            lines = str(exc).splitlines()
+            assert len(lines) == 1
+            assert store.points(run_id) == {}
+        else:
+            logged = sum(map(len, store.points(run_id).values()))
+            top_step = isinstance(data, dict) and "step" in data
+            assert logged in ({leaves(data), leaves(data) - 1} if top_step else {leaves(data)})
+    finally:
+        mlflow.set_tracking_uri(None)
