@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["lend", "lent", "own", "take_back"]
 
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _loans: list[Mapping[str, str]] = []
 _before: dict[str, str | None] = {}
 

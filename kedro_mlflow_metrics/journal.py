@@ -8,6 +8,7 @@ tears at most the line of that save.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import socket
@@ -44,6 +45,7 @@ __all__ = [
     "write_record",
 ]
 
+log = logging.getLogger("kedro.mlflow_metrics")
 _FILE = re.compile(r"[\w.-]+-\d+-[0-9a-f]{8}\.jsonl")
 _SEAL = re.compile(rb"[0-9a-f]{16} ")
 _CHUNK = 2**20
@@ -175,6 +177,7 @@ class JournalFile:
         self.path = path
         self._max_bytes, self._live = max_bytes, mode == "a+b"
         self._others, self._scanned = 0, -_RESCAN_BYTES
+        self._told: set[str] = set()
         self._lock = threading.Lock()
         self._file = FileIO(path, mode)
         self._offset = 0 if self._live else _answered(path)
@@ -336,14 +339,22 @@ class JournalFile:
             else:
                 self._offset = end  # not remembered: in a file cut now, later lines would count as answered for
 
-    def set_aside(self, points: Sequence[MetricPoint], reason: str) -> None:
-        """Keep points that MLflow refused where they are found and counted."""
-        lines = (json.dumps({**point._asdict(), "reason": reason}) + "\n" for point in points)
+    def set_aside(self, refused: Sequence[tuple[MetricPoint, str]]) -> None:
+        """Keep points that MLflow refused where they are found and counted, and warn once of each metric.
+
+        Raises:
+            JournalError: The folder takes no more.
+        """
+        lines = (json.dumps({**point._asdict(), "reason": reason}) + "\n" for point, reason in refused)
         try:
             with _beside(self.path, ".refused").open("a") as file:
                 file.writelines(lines)
         except OSError as exc:
             raise _cannot(self.path.parent, exc) from exc
+        reasons = {point.key: reason for point, reason in refused if point.key not in self._told}
+        self._told.update(reasons)
+        for key, reason in reasons.items():
+            log.warning("Points of %s are set aside in %s: %s", key, self.path.parent, reason)
 
     def set_damaged_aside(self, lines: Sequence[bytes]) -> None:
         """Keep lines that do not agree with their checksum."""

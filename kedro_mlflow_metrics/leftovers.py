@@ -176,7 +176,7 @@ def deliver(folder: Path, server: Server, *, opener: bool = False) -> Generator[
             file = JournalFile.adopt(path)
             if file is not None:
                 with closing(file):
-                    sender = Sender(server, record.run_id, file.set_aside)
+                    sender = Sender(server, record.run_id)
                     yield from send_file(file, sender, repeatable=server.repeatable)
         if status:
             runs.end(server, record.run_id, status, end_time, shared=record.shared)

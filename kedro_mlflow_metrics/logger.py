@@ -97,8 +97,11 @@ def hold(server: Server, record: Record) -> None:
 
 
 def later(task: Iterator[object]) -> None:
-    """Go through an iterator in the background when nothing is due; the end of the process does not wait for it."""
-    _clock.later(task)
+    """Go through an iterator in the background while nothing is due; the end of the process does not wait for it.
+
+    It has a thread of its own: leftovers for a run that hangs must not hold up what is saved now.
+    """
+    threading.Thread(target=_clock.go_through, args=(task,), name="kedro-mlflow-metrics-leftovers", daemon=True).start()
 
 
 class _Clock:
@@ -107,7 +110,8 @@ class _Clock:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.boxes: dict[tuple[str, str], Outbox] = {}
-        self._tasks: list[Iterator[object]] = []
+        self.aside = threading.Lock()
+        self.paused = False
         self._thread: threading.Thread | None = None
         self.idle = True
 
@@ -127,11 +131,15 @@ class _Clock:
         if self.idle:
             self.wake()
 
-    def later(self, task: Iterator[object]) -> None:
-        """Add a task for when nothing is due."""
-        with self.changed:
-            self._tasks.append(task)
-        self.wake()
+    def go_through(self, task: Iterator[object]) -> None:
+        """Go through an iterator, a step at a time, while nothing is due."""
+        while True:
+            with self.changed:
+                while any(box.ready and box.due <= time.monotonic() for box in self.boxes.values()):
+                    self.changed.wait(1)
+            with self.aside:
+                if next(task, self) is self:
+                    return
 
     def flush(self, box: Outbox, *, force: bool = False, within: float | None = None) -> None:
         """Wait until a box is empty, or MLflow does not answer.
@@ -164,13 +172,10 @@ class _Clock:
                 box = min((box for box in self.boxes.values() if box.ready), key=lambda box: box.due, default=None)
                 pause = None if box is None else box.due - time.monotonic()
                 self.idle = box is None
-                if (pause is None or pause > 0) and not self._tasks:
+                if box is None or pause is None or pause > 0:
                     self.changed.wait(pause)
                     continue
-            if box is not None and box.due <= time.monotonic():
-                box.send_waiting()
-            elif self._tasks and next(self._tasks[0], self) is self:
-                self._tasks.pop(0)
+            box.send_waiting()
             with self.changed:
                 self.changed.notify_all()
 
@@ -217,11 +222,14 @@ def _before_fork() -> None:
     """Let no request be half way: a child would inherit its connection and whatever it has locked."""
     for box in _clock.boxes.values():
         box.pause()
+    _clock.paused = _clock.aside.acquire(timeout=PATIENCE_SECONDS)
 
 
 def _after_fork_in_parent() -> None:
     for box in _clock.boxes.values():
         box.resume()
+    if _clock.paused:
+        _clock.aside.release()
 
 
 def _after_fork_in_child() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kedro_mlflow_metrics.journal import Record
-    from kedro_mlflow_metrics.points import MetricPoint, Points
+    from kedro_mlflow_metrics.points import Points
     from kedro_mlflow_metrics.server import Server
 
 __all__ = ["Outbox", "send_file"]
@@ -52,7 +52,7 @@ class Outbox:
         """
         self.server, self.record = server, record
         self._written = written
-        self._sender = Sender(server, record.run_id, self._set_aside)
+        self._sender = Sender(server, record.run_id)
         self._sending, self._opening = threading.Lock(), threading.Lock()
         self._journal: JournalFile | None = None
         self._last_sent = -PERIOD_SECONDS
@@ -123,6 +123,8 @@ class Outbox:
                 for number in self._sender.send(points, strict=strict):
                     done += number
                     self.proven = True
+                    if refused := self._sender.take_refused():
+                        self._opened().set_aside(refused)
                     if bar is None and time.monotonic() - begun > PATIENCE_SECONDS and sys.stderr.isatty():
                         bar = _Bar(name, total)
                         stack.callback(bar.stop)
@@ -131,6 +133,7 @@ class Outbox:
             except TrackingError as exc:
                 if self.server.delivery.fail or not (exc.outage or self.proven):
                     raise
+                self._sender.take_refused()  # their batch is sent again
                 self._stumble(exc)
                 return after(points, done)
             finally:
@@ -163,11 +166,6 @@ class Outbox:
                 self._journal = JournalFile.create(delivery, folder_of(delivery, self.record), self.record)
             return self._journal
 
-    def _set_aside(self, points: Sequence[MetricPoint], reason: str) -> None:
-        self._opened().set_aside(points, reason)
-        names = ", ".join(sorted({point.key for point in points})[:5])
-        log.warning("%d points of %s are set aside in %s: %s", len(points), names, self._opened().path.parent, reason)
-
     def send_waiting(self) -> None:
         """Send what waits in the journal; called by the clock."""
         with self._sending:
@@ -177,6 +175,7 @@ class Outbox:
                     self.proven, self.moved = True, time.monotonic()
                 if self.trouble is not None:
                     log.info("MLflow answers again; what waited is sent")
+                    self._warned.discard("trouble")
                 self.trouble, self._failures = None, 0
             except TrackingError as exc:
                 self._stumble(exc)
@@ -258,7 +257,10 @@ def send_file(journal: JournalFile, sender: Sender, *, repeatable: bool) -> Iter
         window = journal.read(most)
         if not repeatable:
             journal.acknowledge(window.end)
+        sender.take_refused()  # what a try that failed refused comes again
         yield from sender.send(window.points)
+        if refused := sender.take_refused():
+            journal.set_aside(refused)
         if repeatable:
             journal.acknowledge(window.end)
         if window.damaged:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["RestStore"]
 
 _PAGE = 25_000
+_LONGEST_RETRY_SECONDS = 3600.0
 _CUT = ("Connection aborted", "Connection broken", "ended prematurely")
 _HOPELESS = ("CERTIFICATE_VERIFY_FAILED", "InvalidURL", "Invalid URL", "Failed to parse")
 
@@ -138,7 +139,7 @@ class RestStore:
         raise TrackingError(
             f"{where} gave no answer of MLflow's (HTTP {status}); {hint}",
             TrackingError.TOO_LARGE if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else "",
-            _seconds(answer.headers.get("Retry-After")),
+            min(_seconds(answer.headers.get("Retry-After")), _LONGEST_RETRY_SECONDS),
         )
 
     def _unreachable(self, error: Exception) -> TrackingError:

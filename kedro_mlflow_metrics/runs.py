@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ RUN_KEY_TAG = "kedro.run_key"
 JOURNAL_TAG = "kedro_mlflow_metrics.journal_id"
 _stacks: dict[str, list[tuple[list[Any], Any]]] = {}
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def now() -> int:

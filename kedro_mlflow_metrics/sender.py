@@ -10,7 +10,7 @@ from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.tracking import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kedro_mlflow_metrics.points import MetricPoint, Points
     from kedro_mlflow_metrics.server import Server, Store
@@ -27,11 +27,11 @@ class Sender:
     Args:
         server: Where the run lives.
         run_id: The run.
-        set_aside: Takes points whose content MLflow refuses, and why.
     """
 
-    def __init__(self, server: Server, run_id: str, set_aside: Callable[[Sequence[MetricPoint], str], None]) -> None:
-        self._server, self._run_id, self._set_aside = server, run_id, set_aside
+    def __init__(self, server: Server, run_id: str) -> None:
+        self._server, self._run_id = server, run_id
+        self._refused: list[tuple[MetricPoint, str]] = []
         self._limit, self._timeout = MAX_POINTS, server.timeout
         self._store: Store | None = None
 
@@ -39,6 +39,11 @@ class Sender:
     def window(self) -> int:
         """How many points to read at a time: batches grouped by key over it touch few rows each."""
         return 20 * self._limit
+
+    def take_refused(self) -> list[tuple[MetricPoint, str]]:
+        """Return the points whose content MLflow has refused since the last call, and why."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def send(self, points: Sequence[Points], *, strict: bool = False) -> Iterator[int]:
         """Send points that are grouped by key, yielding how many MLflow has answered for after each batch.
@@ -60,13 +65,13 @@ class Sender:
         except TrackingError as exc:
             self._store = None
             if not self._server.repeatable and not strict:
-                self._set_aside([point for some in batch for point in some], str(exc))
+                self._refused += [(point, str(exc)) for some in batch for point in some]
             elif exc.outage:
                 self._shrink(exc, batch, strict=strict)
             elif strict or exc.credentials or not self._has_run():
                 raise
             elif count(batch) == 1:
-                self._set_aside([point for some in batch for point in some], str(exc))
+                self._refused += [(point, str(exc)) for some in batch for point in some]
             else:
                 self._send_halves(batch, strict=strict)
         else:
