@@ -397,7 +397,8 @@ def remove(folder: Path) -> bool:
         if journal_files(folder) or any(folder.glob("*.refused")) or any(folder.glob("*.damaged")):
             return False
         for path in folder.iterdir():
-            orphan = path.suffix in (".new", ".sent") and path.stat().st_mtime < time.time() - _ORPHAN_SECONDS
+            ours = path.suffix in (".new", ".sent") or path.name.startswith("run.json.")
+            orphan = ours and path.stat().st_mtime < time.time() - _ORPHAN_SECONDS
             if orphan or path.name in ("run.json", "lock"):
                 path.unlink(missing_ok=True)
         folder.rmdir()

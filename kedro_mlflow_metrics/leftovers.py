@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from contextlib import closing
 from dataclasses import dataclass, replace
 from io import FileIO
@@ -24,7 +25,7 @@ from kedro_mlflow_metrics.journal import (
     write_record,
 )
 from kedro_mlflow_metrics.locks import try_lock
-from kedro_mlflow_metrics.logger import close, seconds_left
+from kedro_mlflow_metrics.logger import LAST_SECONDS, close, seconds_left
 from kedro_mlflow_metrics.outbox import send_file
 from kedro_mlflow_metrics.sender import Sender
 
@@ -161,12 +162,11 @@ def deliver(folder: Path, server: Server, *, opener: bool = False) -> Generator[
     except OSError:
         return None
     with lock:
-        record = read_record(folder) if try_lock(lock) else None
+        record = read_record(folder) if _locked(lock, patient=opener) else None
         if record is None:
             return None
         live = any(_lives(path) for path in journal_files(folder))
-        status = record.status or ("KILLED" if record.local_id and not live else "")
-        end_time = record.end_time or _last_write(folder)
+        last_write = _last_write(folder)
         if not record.run_id:
             if live and not opener:
                 return None
@@ -178,11 +178,23 @@ def deliver(folder: Path, server: Server, *, opener: bool = False) -> Generator[
                 with closing(file):
                     sender = Sender(server, record.run_id)
                     yield from send_file(file, sender, repeatable=server.repeatable)
-        if status:
-            runs.end(server, record.run_id, status, end_time, shared=record.shared)
+        record = read_record(folder) or record  # its opener may have noted the end meanwhile
+        if status := record.status or ("KILLED" if record.local_id and not live else ""):
+            runs.end(server, record.run_id, status, record.end_time or last_write, shared=record.shared)
             write_record(server.delivery, folder, replace(record, status="", local_id="", reason=""))
         remove(folder)
         return record
+
+
+def _locked(lock: FileIO, *, patient: bool) -> bool:
+    """Take the lock of a folder, if need be after the process that sends from it."""
+    seconds = seconds_left()
+    deadline = time.monotonic() + (LAST_SECONDS if seconds is None else seconds) * patient
+    while not try_lock(lock):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _last_write(folder: Path) -> int:
@@ -223,9 +235,10 @@ def finish(server: Server, record: Record, status: str, *, owner: bool, shared: 
         if trouble is None and folder.exists():
             if owner:
                 note_end(server, record, status, end_time)
-            record = _exhausted(deliver(folder, server, opener=True)) or record
-            if not record.run_id:
+            delivered = _exhausted(deliver(folder, server, opener=True))
+            if delivered is None:
                 trouble = JournalError("another process is sending them")
+            record = delivered or record
         elif trouble is None and owner and record.run_id:
             runs.end(server, record.run_id, status, end_time, shared=shared)
     except MetricsError as exc:

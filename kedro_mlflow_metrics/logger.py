@@ -25,7 +25,7 @@ __all__ = ["close", "ending", "flush", "hold", "later", "outbox", "prove", "seco
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
-_LAST_SECONDS = 10.0
+LAST_SECONDS = 10.0
 
 
 def write(server: Server, record: Record, points: Sequence[Points], *, name: str = "metrics") -> None:
@@ -84,7 +84,7 @@ def close(server: Server, record: Record) -> TrackingError | None:
     box.close()
     if not left:
         return None
-    return box.trouble or TrackingError(f"MLflow at {safe_uri(server.uri)} did not answer within {_LAST_SECONDS:g} s")
+    return box.trouble or TrackingError(f"MLflow at {safe_uri(server.uri)} did not answer within {LAST_SECONDS:g} s")
 
 
 def hold(server: Server, record: Record) -> None:
@@ -157,7 +157,7 @@ class _Clock:
         told = False
         while box.waiting and box.tries < goal:
             moment = time.monotonic()
-            if moment - box.moved > _LAST_SECONDS or (within is not None and moment - begun > within):
+            if moment - box.moved > LAST_SECONDS or (within is not None and moment - begun > within):
                 return
             if moment - begun > PATIENCE_SECONDS and not told:
                 told = True
@@ -189,7 +189,7 @@ def ending() -> None:
     """Say that the process ends: what is still to be sent has 10 seconds altogether."""
     global _exit_deadline  # noqa: PLW0603 - a process ends once
     if _exit_deadline is None:
-        _exit_deadline = time.monotonic() + _LAST_SECONDS
+        _exit_deadline = time.monotonic() + LAST_SECONDS
 
 
 def seconds_left() -> float | None:

@@ -169,6 +169,8 @@ class Outbox:
     def send_waiting(self) -> None:
         """Send what waits in the journal; called by the clock."""
         with self._sending:
+            if self._closed:
+                return
             self.busy = True
             try:
                 for _ in send_file(self._opened(), self._sender, repeatable=self.server.repeatable):

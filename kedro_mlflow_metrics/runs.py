@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,8 @@ from kedro_mlflow_metrics.tracking import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 __all__ = [
     "Target",
@@ -62,6 +68,8 @@ class Target:
 
 RUN_KEY_TAG = "kedro.run_key"
 JOURNAL_TAG = "kedro_mlflow_metrics.journal_id"
+_awaited: list[Target] = []
+_FLUENT = "mlflow.tracking.fluent"
 _stacks: dict[str, list[tuple[list[Any], Any]]] = {}
 _lock = threading.Lock()
 if hasattr(os, "register_at_fork"):
@@ -245,10 +253,43 @@ def end(server: Server, run_id: str, status: str, end_time: int, *, shared: bool
 
 
 def activate(target: Target) -> None:
-    """Make the run MLflow's active one in this thread until `deactivate`; twice is once."""
+    """Make the run MLflow's active one in this thread until `deactivate`; twice is once.
+
+    Where MLflow is not imported yet, a worker process say, it is not imported for this: it finds the run
+    active when somebody imports it.
+    """
+    if not target.active:
+        return
+    if _FLUENT not in sys.modules:
+        if not _awaited:
+            sys.meta_path.insert(0, _OnImport())
+        _awaited[:] = [target]
+        return
     stack = _stack()
-    if target.active and not (stack and stack[-1].info.run_id == target.run.run_id):
+    if not (stack and stack[-1].info.run_id == target.run.run_id):
         _push(target, stack)
+
+
+class _OnImport(MetaPathFinder):
+    """Activates the awaited run as soon as MLflow's fluent module is there."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ANN401, ARG002 - as importlib calls it
+        """Let the others find the module, and act when it is executed."""
+        if fullname != _FLUENT or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                for awaited in _awaited:
+                    _push(awaited, _stack())
+                _awaited.clear()
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 def _stack() -> list[Any]:
@@ -261,6 +302,8 @@ def _stack() -> list[Any]:
 def _push(target: Target, stack: list[Any]) -> Any:  # noqa: ANN401 - mlflow.ActiveRun
     run = _fluent_run(target.run)
     stack.append(run)
+    atexit.unregister(_deactivate_all)
+    atexit.register(_deactivate_all)  # after MLflow's own, which would end the run: the last comes first
     with _lock:
         _stacks.setdefault(target.run.run_id, []).append((stack, run))
     return run
@@ -268,8 +311,18 @@ def _push(target: Target, stack: list[Any]) -> Any:  # noqa: ANN401 - mlflow.Act
 
 def deactivate(target: Target) -> None:
     """Take the run off every stack on which it was put, whichever thread that was."""
+    _awaited[:] = [other for other in _awaited if other != target]
     with _lock:
         pushed = _stacks.pop(target.run.run_id, [])
+    for stack, run in pushed:
+        stack[:] = [other for other in stack if other is not run]
+
+
+def _deactivate_all() -> None:
+    """Leave MLflow nothing to end at the end of the process, a worker of a pool say."""
+    with _lock:
+        pushed = [entry for entries in _stacks.values() for entry in entries]
+        _stacks.clear()
     for stack, run in pushed:
         stack[:] = [other for other in stack if other is not run]
 

@@ -56,6 +56,24 @@ def register_pipelines():
 """
 
 
+WORKER = """
+import sys
+from kedro.pipeline import node, pipeline
+
+def metrics(nothing):
+    import mlflow
+    mlflow.log_metric("fluent", 2)
+    return {"a": 1}
+
+def without():
+    print("IMPORTED", "mlflow" in sys.modules, flush=True)  # its worker needs no MLflow
+    return 1
+
+def register_pipelines():
+    return {"__default__": pipeline([node(without, None, "nothing"), node(metrics, "nothing", "m")])}
+"""
+
+
 @pytest.fixture
 def simple(project):
     project.catalog(CATALOG)
@@ -127,6 +145,19 @@ def test_killed(simple, number, code, runner):
     assert process.returncode == code, out
     assert simple.store.run["status"] == "KILLED"
     assert simple.store.points() == {"m.a": [(0, 1.0)]}
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_a_joined_run_is_left_by_workers_too(simple, context):
+    """MLflow's own end of a worker process does not end the run that was active there."""
+    simple.pipeline(WORKER)
+    ident = new_run(simple.store, "FAILED")
+    before = simple.store.runs
+    environment = {"KEDRO_MP_CONTEXT": context, "MLFLOW_RUN_ID": ident}
+    out = simple.kedro("run", "--runner", "ParallelRunner", env=environment).stdout
+    assert simple.store.runs == before
+    assert simple.store.points(ident) == {"m.a": [(0, 1.0)], "fluent": [(0, 2.0)]}
+    assert f"IMPORTED {context == 'fork'}" in out
 
 
 @pytest.mark.parametrize("way", ["environment", "parameter", "entry", "active"])
