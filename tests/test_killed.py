@@ -28,7 +28,8 @@ from kedro_mlflow_metrics.journal import Record, read_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FAULTS = int(os.environ.get("FAULTS", "6"))
+pytestmark = pytest.mark.minutes
+FAULTS = int(os.environ.get("FAULTS", "4"))
 SEED = os.environ.get("FAULTS_SEED", str(time.time_ns()))
 START = 1_700_000_000_000
 CATALOG = "".join(f"{name}: {{type: kedro_mlflow_metrics.MlflowMetricsDataSet}}\n" for name in ("m", "n", "seen"))

@@ -22,6 +22,7 @@ import pytest
 from conftest import BIN, free_port
 from faults import Bench, always, from_batch, large, on_batches, said, saved, until
 
+pytestmark = pytest.mark.minutes
 FAULTS = ["refuse", "delay 2.5", "cut", "lose", "redirect", "401", "404", "413", "429", "500", "503"]
 
 
@@ -301,6 +302,7 @@ def test_a_save_asks_nobody_while_the_server_is_dead(bench, number, pause):
     assert sum(connects.values()) <= 5
     assert len(said(out, "ERROR")) == 1
     bench.server.revive()
+    bench.settings(bench.server.uri)
     bench.sync()
     bench.complete(saved(2_100))
 
