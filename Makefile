@@ -8,12 +8,13 @@ OLDEST_PINS := kedro==0.19.9 mlflow==2.18.0 'sqlalchemy<2.1' 'setuptools<81'
 NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint clean
+.PHONY: help demo test test-oldest bench bench-quick lint clean
 
 help:
 	@echo "make demo         train the example, then show what MLflow holds"
 	@echo "make test         run the tests"
 	@echo "make test-oldest  run the tests on the oldest supported Kedro and MLflow"
+	@echo "make bench        measure against MLflow's own functions; 'make bench-quick' in a minute"
 	@echo "make lint         ruff and mypy"
 	@echo "make clean        remove environments, caches and the example's store"
 
@@ -26,6 +27,12 @@ test: .venv/.stamp .peer/.stamp
 
 test-oldest: .venv-oldest/.stamp
 	$(OLDEST)/python -m pytest -m "not newest and not minutes" --no-cov
+
+bench: .venv/.stamp
+	$(BIN)/python benchmarks/streams.py
+
+bench-quick: .venv/.stamp
+	$(BIN)/python benchmarks/streams.py --quick
 
 lint: .venv/.stamp
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ def batches(points: Iterable[Points], most: int = MAX_POINTS) -> Iterator[list[P
     batch: list[Points] = []
     room, size = most, 0
     for some in points:
-        weight = len(json.dumps(some.key)) + _POINT_BYTES
+        weight = len(encode_basestring_ascii(some.key)) + _POINT_BYTES
         start = 0
         while start < len(some.values):
             number = min(room, (MAX_BYTES - size) // weight, len(some.values) - start)
             if number:
-                batch.append(some[start : start + number])
+                whole = number == len(some.values)
+                batch.append(some if whole else some[start : start + number])
                 room, size, start = room - number, size + number * weight, start + number
             if start < len(some.values) or not room:
                 yield batch

@@ -177,6 +177,17 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         Raises:
             DatasetError: The data is not accepted, or MLflow did not take it; one line.
         """
+        if self._binding is not None:
+            self._save(data)
+            return
+        name = self._name
+        self._name, self._binding = self._own_name(), self._surroundings()  # settings are read once per save
+        try:
+            self._save(data)
+        finally:
+            self._name, self._binding = name, None
+
+    def _save(self, data: Any) -> None:  # noqa: ANN401
         if not isinstance(data, Iterator):
             self._write(data)
             return
@@ -220,11 +231,13 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         enabled = self._surroundings().enabled
         target = self._target() if enabled else None
         where = target.run.run_id if target else ""
-        progress = self._progress[1].draft() if self._progress[0] == where else Progress()
-        points = self._points(data, progress)
+        progress = self._progress[1] if self._progress[0] == where else Progress()
+        draft = progress.draft()
+        points = self._points(data, draft)
         if not points:
             return
         if not enabled:
+            progress.adopt(draft)
             self._progress = ("", progress)
             memory = self._remembered()
             for some in points:
@@ -239,6 +252,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         except MetricsError as exc:
             raise DatasetError(f"{self._label()}{exc}") from exc
         self._last = target
+        progress.adopt(draft)
         self._progress = (target.run.run_id, progress)
 
     def _points(self, data: Any, progress: Progress) -> list[Points]:  # noqa: ANN401
@@ -258,7 +272,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
                     raise DatasetError(str(exc)) from exc
                 log.warning("Left out, nothing of it is logged: %s", exc)
             else:
-                progress.last = attempt.last
+                progress.adopt(attempt)
         return points
 
     def load(self) -> Any:  # noqa: ANN401 - depends on `as`
@@ -414,7 +428,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         """Return MLflow's active run: its own rule, outside a pipeline run."""
         from kedro_mlflow_metrics import fluent
 
-        return fluent.active(self._surroundings().server)
+        return fluent.active(self._surroundings().server, self._last)
 
     def _new_target(self) -> Target:
         """Start a run that becomes MLflow's active one."""

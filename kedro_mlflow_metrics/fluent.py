@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["active", "start"]
 
 
-def active(server: Server | None) -> Target | None:
+def active(server: Server | None, last: Target | None = None) -> Target | None:
     """Return the run that is active in this thread, None if there is none.
 
     Args:
         server: The project's MLflow, for its timeout and credentials; None without a project.
+        last: What this returned the last time; it is returned again while it is right.
     """
     import mlflow
 
@@ -27,6 +28,8 @@ def active(server: Server | None) -> Target | None:
     if run is None:
         return None
     uri = mlflow.get_tracking_uri()
+    if last is not None and (last.run.run_id, last.server.uri) == (run.info.run_id, uri):
+        return last
     here = Server(uri) if server is None else replace(server, uri=uri)
     return Target(here, to_run_info(dict(run.info)), active=False)
 

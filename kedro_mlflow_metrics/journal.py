@@ -7,6 +7,7 @@ tears at most the line of that save.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -52,6 +53,7 @@ _CHUNK = 2**20
 _COMPACT_BYTES = 2**20
 _RESCAN_BYTES = 2**24
 _ORPHAN_SECONDS = 60
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # `dumps` would build one per line
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ class JournalFile:
         self._told: set[str] = set()
         self._lock = threading.Lock()
         self._file = FileIO(path, mode)
+        self._end = self._size()
         self._offset = 0 if self._live else _answered(path)
 
     @classmethod
@@ -252,11 +255,15 @@ class JournalFile:
                     written += self._write(_sealed(_encoded(batch)))
             except (OSError, JournalError) as exc:
                 self._file.truncate(self._size() - written)
+                self._end = self._size()
                 raise (exc if isinstance(exc, JournalError) else _cannot(self.path.parent, exc)) from exc
+            except BaseException:
+                self._end = self._size()  # a signal may come between a write and its being counted
+                raise
 
     def _write(self, line: bytes) -> int:
         """Write a line with one ``write``; take back what a full disk took of it."""
-        size = self._size() + len(line)
+        size = self._end + len(line)
         if size > self._scanned + _RESCAN_BYTES or self._others + size > self._max_bytes:
             self._scan()
         if self._others + size > self._max_bytes:
@@ -267,7 +274,8 @@ class JournalFile:
         written = self._file.write(line)
         if written != len(line):
             self._file.truncate(self._size() - written)
-            raise OSError(28, os.strerror(28))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end += written
         return written
 
     def _scan(self) -> None:
@@ -284,7 +292,7 @@ class JournalFile:
     @property
     def waiting(self) -> bool:
         """Whether there are lines that MLflow has not answered for."""
-        return self._offset < self._size()
+        return self._offset < self._end
 
     def read(self, most: int) -> Window:
         """Return the next stretch that waits, of about ``most`` points."""
@@ -336,6 +344,7 @@ class JournalFile:
             self.acknowledge(head)
             if _answered(self.path) == head:
                 self._file.truncate(head)
+                self._end = head
             else:
                 self._offset = end  # not remembered: in a file cut now, later lines would count as answered for
 
@@ -452,7 +461,7 @@ def _answered(path: Path) -> int:
 
 def _encoded(batch: Iterable[Points]) -> bytes:
     columns = [(some.key, list(some.values), list(some.steps), list(some.timestamps)) for some in batch]
-    text = json.dumps(columns, separators=(",", ":"))
+    text = _encode(columns)
     return text.replace(" ", "\\u0020").encode()  # only keys have spaces, and none may look like a checksum
 
 
@@ -470,7 +479,7 @@ def _collect(line: bytes, columns: dict[str, Any], damaged: list[bytes]) -> int:
     for body in bodies:
         if body is None or body.startswith(b"{"):
             continue
-        for key, values, steps, timestamps in json.loads(body):
+        for key, values, steps, timestamps in json.loads(body.decode()):
             all_values, all_steps, all_timestamps = columns.setdefault(key, (array("d"), array("q"), array("q")))
             all_values.extend(values)
             all_steps.extend(steps)

@@ -49,10 +49,10 @@ def write(server: Server, record: Record, points: Sequence[Points], *, name: str
 def outbox(server: Server, record: Record) -> Outbox:
     """Return this process's outbox of a run."""
     key = (server.uri, record.ident)
+    if (box := _clock.boxes.get(key)) is not None:
+        return box
     with _clock.changed:
-        if key not in _clock.boxes:
-            _clock.boxes[key] = Outbox(server, record, _clock.look)
-        return _clock.boxes[key]
+        return _clock.boxes.setdefault(key, Outbox(server, record, _clock.look))
 
 
 def flush(server: Server, record: Record) -> None:

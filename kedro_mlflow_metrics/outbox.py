@@ -111,7 +111,8 @@ class Outbox:
                 return True
             self._sending.release()  # met while this one waited
             return False
-        return time.monotonic() - self._last_sent >= PERIOD_SECONDS and self._sending.acquire(blocking=False)
+        due = time.monotonic() - self._last_sent >= PERIOD_SECONDS
+        return due and not self.waiting and self._sending.acquire(blocking=False)
 
     def _send(self, points: Sequence[Points], name: str) -> Sequence[Points]:
         """Send at once; return what is left where MLflow does not answer."""

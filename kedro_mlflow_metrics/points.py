@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
@@ -51,13 +52,24 @@ class Progress:
 
     Attributes:
         last: Per key the highest step so far and the highest timestamp so far.
+        under: What this is a draft of.
     """
 
     last: dict[str, tuple[int, int]] = field(default_factory=dict)
+    under: Progress | None = None
+
+    def of(self, key: str) -> tuple[int, int] | None:
+        """Return how far a key has come, None if it is new."""
+        found = self.last.get(key)
+        return found if found is not None or self.under is None else self.under.of(key)
 
     def draft(self) -> Progress:
-        """Return a copy to work on; the save that succeeds keeps it, one that raises drops it."""
-        return Progress(dict(self.last))
+        """Return what a save may change; the save that succeeds has it adopted, one that raises drops it."""
+        return Progress(under=self)
+
+    def adopt(self, draft: Progress) -> None:
+        """Take over what a draft has changed."""
+        self.last.update(draft.last)
 
 
 class _Constant(Sequence[int]):
@@ -68,6 +80,9 @@ class _Constant(Sequence[int]):
 
     def __len__(self) -> int:
         return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        return repeat(self._value, self._length)
 
     def __getitem__(self, index: int | slice) -> int | Sequence[int]:  # type: ignore[override]
         if isinstance(index, slice):
@@ -103,7 +118,8 @@ def to_points(data: object, *, prefix: str, now: int, progress: Progress, where:
                 fail(f"metric {curve.name!r}", "the name stands twice in this dict; give each metric its own")
             seen.add(curve.name)
             key = prefix + curve.name
-            check_name(curve.name, prefix)
+            if progress.of(key) is None:  # one that is known has been checked
+                check_name(curve.name, prefix)
             if len(curve.values):
                 points.append(_stamp(key, curve, now, progress))
     except InvalidMetricsError as exc:
@@ -115,8 +131,9 @@ def to_points(data: object, *, prefix: str, now: int, progress: Progress, where:
 
 def _stamp(key: str, curve: Curve, now: int, progress: Progress) -> Points:
     """Give every point the step and the timestamp that it lacks."""
-    top_step, top_time = progress.last.get(key, (-1, -1))
-    untouched = key not in progress.last
+    known = progress.of(key)
+    top_step, top_time = known or (-1, -1)
+    untouched = known is None
     count = len(curve.values)
     if curve.steps is None and curve.timestamps is None:
         first = top_step + 1 if not untouched else 0

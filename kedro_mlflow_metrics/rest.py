@@ -76,9 +76,9 @@ class RestStore:
 
     def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
         metrics = [
-            {"key": key, "value": _json_number(value), "timestamp": timestamp, "step": step}
-            for points in batch
-            for key, value, step, timestamp in points
+            {"key": some.key, "value": _json_number(value), "timestamp": timestamp, "step": step}
+            for some in batch
+            for value, step, timestamp in zip(some.values, some.steps, some.timestamps, strict=True)
         ]
         self._ask("POST", "runs/log-batch", json={"run_id": run_id, "metrics": metrics})
 

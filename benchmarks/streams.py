@@ -1,0 +1,446 @@
+"""What a stream of metrics costs: a save beside MLflow's own calls, while the server answers and while it does not.
+
+``python benchmarks/streams.py`` starts its own servers on loopback and stops them.
+"""
+
+from __future__ import annotations
+
+import http.server
+import io
+import multiprocessing
+import os
+import shutil
+import socketserver
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from unittest.mock import patch
+
+import mlflow
+import numpy as np
+from common import ROOT, Figure, Report, Row, bound, interleave, options, saving, store
+from digits.nodes import split, train_network
+from faults import MlflowServer, Proxy, mlflow_server
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from threadpoolctl import threadpool_limits
+
+from kedro_mlflow_metrics import logger, runs
+from kedro_mlflow_metrics.dataset import MlflowMetricsDataset
+from kedro_mlflow_metrics.server import Delivery, RunInfo, Server
+
+PROMISE = 1 / 50  # of mlflow.log_metric, on a server on loopback
+FLAT = 0.05
+PAUSE = 0.001
+TIMEOUT = 1.0
+ONE_LINE, TEN_LINE = 85, 600  # bytes of the journal's lines
+LOG_METRIC = "mlflow.log_metric"
+LOG_METRICS = "mlflow.log_metrics"
+NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{TIMEOUT:.0f}"}
+Make = Callable[[int], dict[str, float]]
+Way = Callable[[], list[float]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        rounds: Repetitions.
+        saves: Saves in one repetition.
+        calls: Calls of MLflow in one repetition.
+        paced: Saves in one repetition of a stream with pauses.
+        epochs: Lengths of the training loop; the first is the demo's.
+        streams: The iterators over which memory is watched: how many dicts of how many numbers.
+    """
+
+    rounds: int
+    saves: int
+    calls: int
+    paced: int
+    epochs: tuple[int, ...]
+    streams: tuple[tuple[int, int], ...]
+
+
+FULL = Size(5, 2000, 25, 1500, (20, 100), ((5_000, 1_000), (200_000, 1)))
+QUICK = Size(2, 400, 8, 400, (20,), ((300, 1_000), (10_000, 1)))
+
+
+def one(number: int) -> dict[str, float]:
+    """Return what a training loop yields at the least."""
+    return {"loss": 1 / (number + 1)}
+
+
+def ten(number: int) -> dict[str, float]:
+    """Return ten scalars."""
+    return {f"metric_{name}": name / (number + 1) for name in range(10)}
+
+
+# What is timed: each returns the seconds of each of its calls
+
+
+def yields(dataset: MlflowMetricsDataset, number: int, make: Make, pause: float = 0.0) -> list[float]:
+    """Save an iterator; return how long each of its yields stood still."""
+    waited = []
+
+    def mappings() -> Iterator[dict[str, float]]:
+        for index in range(number):
+            if pause:
+                time.sleep(pause)
+            mapping = make(index)
+            begun = time.perf_counter()
+            yield mapping
+            waited.append(time.perf_counter() - begun)
+
+    dataset.save(mappings())
+    return waited
+
+
+def saves(dataset: MlflowMetricsDataset, number: int, make: Make) -> list[float]:
+    """Save dict by dict, as Kedro does for a generator node; what then waits is sent."""
+    times = calls(dataset.save, number, make)
+    target = dataset.binding.target
+    logger.flush(target.server, target.record)
+    return times
+
+
+def calls(call: Callable[[dict[str, float]], object], number: int, make: Make, pause: float = 0.0) -> list[float]:
+    """Call again and again; MLflow may raise."""
+    times = []
+    for index in range(number):
+        if pause:
+            time.sleep(pause)
+        mapping = make(index)
+        begun = time.perf_counter()
+        try:  # noqa: SIM105 - `suppress` would be timed
+            call(mapping)
+        except mlflow.MlflowException:
+            pass
+        times.append(time.perf_counter() - begun)
+    return times
+
+
+class Peers:
+    """MLflow's own calls, and the floor: one ``os.write`` to an append-only file.
+
+    Args:
+        uri: Where MLflow writes.
+        folder: Where the file goes.
+    """
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        mlflow.set_tracking_uri(uri)
+        self._run = mlflow.MlflowClient().create_run("0").info.run_id
+        self._file = os.open(folder / "floor", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def log_metric(self, number: int, make: Make, pause: float = 0.0) -> list[float]:
+        """Log each scalar of a dict by a call of its own."""
+
+        def log(mapping: dict[str, float]) -> None:
+            for key, value in mapping.items():
+                mlflow.log_metric(key, value, run_id=self._run)
+
+        return calls(log, number, make, pause)
+
+    def log_metrics(self, number: int, make: Make) -> list[float]:
+        """Log a dict by one call."""
+        return calls(partial(mlflow.log_metrics, run_id=self._run), number, make)
+
+    def log_each(self, mappings: Iterator[dict[str, float]]) -> None:
+        """Log what a training loop yields by hand."""
+        for step, mapping in enumerate(mappings):
+            mlflow.log_metrics(mapping, step, run_id=self._run)
+
+    def write(self, number: int, size: int, pause: float = 0.0) -> list[float]:
+        """Write lines as long as the journal's."""
+        line = b"x" * (size - 1) + b"\n"
+        return calls(lambda _: os.write(self._file, line), number, one, pause)
+
+
+# The parts of the table
+
+
+def compare(ours: dict[str, Way], peers: dict[str, Way], rounds: int, promise: float | None = None) -> Iterator[Row]:
+    """Measure our ways and the peers' in turns; the promise is about the first peer."""
+    figures = interleave({**ours, **peers}, rounds)
+    for what, peer in product(ours, peers):
+        yield Row(what, figures[what], peer, figures[peer], promise if peer == next(iter(peers)) else None)
+
+
+def cost_of_a_save(server: Server, folder: Path, size: Size, promise: float | None = None) -> Iterator[Row]:
+    """Compare saves with MLflow's own calls on the same store."""
+    peers, number = Peers(server.uri, folder), size.saves
+    with saving(server) as dataset:
+        yield from compare(
+            {
+                'a yield of {"loss": x}': partial(yields, dataset, number, one),
+                'dataset.save({"loss": x})': partial(saves, dataset, number, one),
+            },
+            {
+                LOG_METRIC: partial(peers.log_metric, size.calls, one),
+                LOG_METRICS: partial(peers.log_metrics, size.calls, one),
+                f"os.write of {ONE_LINE} bytes": partial(peers.write, number, ONE_LINE),
+            },
+            size.rounds,
+            promise,
+        )
+        yield from compare(
+            {"a yield of 10 scalars": partial(yields, dataset, number // 4, ten)},
+            {
+                f"{LOG_METRIC}, 10 calls": partial(peers.log_metric, max(1, size.calls // 10), ten),
+                LOG_METRICS: partial(peers.log_metrics, size.calls, ten),
+                f"os.write of {TEN_LINE} bytes": partial(peers.write, number // 4, TEN_LINE),
+            },
+            size.rounds,
+            promise,
+        )
+        yield from compare(
+            {'a yield of {"loss": x} every ms, sent meanwhile': partial(yields, dataset, size.paced, one, PAUSE)},
+            {
+                f"{LOG_METRIC}, 1 ms between": partial(peers.log_metric, size.calls, one, PAUSE),
+                f"os.write of {ONE_LINE} bytes every ms": partial(peers.write, size.paced // 5, ONE_LINE, PAUSE),
+            },
+            size.rounds,
+            promise,
+        )
+
+
+def cost_outside_a_pipeline(server: Server, folder: Path, size: Size) -> Iterator[Row]:
+    """Compare saves of a script and of a notebook, into MLflow's active run, with MLflow's own calls."""
+    unwanted = shutil.ignore_patterns("mlflow.db", "mlruns", ".*")
+    bootstrap_project(shutil.copytree(ROOT / "examples/digits", folder / "digits", ignore=unwanted))
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, {"MLFLOW_TRACKING_URI": server.uri}))
+        session = stack.enter_context(KedroSession.create(folder / "digits"))
+        stack.enter_context(redirect_stdout(io.StringIO()))  # MLflow says where to see the run
+        peers = Peers(server.uri, folder)
+        stack.enter_context(mlflow.start_run())
+        catalog = session.load_context().catalog
+        yield from compare(
+            {
+                "a yield in a script": partial(yields, MlflowMetricsDataset(prefix="script"), size.saves, one),
+                "a yield in a notebook, dataset of a catalog": partial(
+                    yields, catalog.get("training_metrics"), size.saves // 20, one
+                ),
+            },
+            {LOG_METRIC: partial(peers.log_metric, size.calls, one)},
+            size.rounds,
+            PROMISE,
+        )
+
+
+def cost_in_an_outage(
+    server: Server, folder: Path, size: Size, fall: Callable[[], object], rise: Callable[[], object]
+) -> Iterator[Row]:
+    """Compare saves during an outage with saves before it."""
+    peers = Peers(server.uri, folder)
+    before, failing = "the same before", f"{LOG_METRIC}, retries off: raises"
+    first, yielded, saved = "the first save, which notices", 'a yield of {"loss": x}', 'dataset.save({"loss": x})'
+    floor = f"os.write of {ONE_LINE} bytes"
+    times = defaultdict(list)
+    for _ in range(size.rounds):
+        with saving(server) as dataset:
+            times[yielded, before].append(yields(dataset, size.saves, one))
+            times[saved, before].append(saves(dataset, size.saves, one))
+            fall()
+            time.sleep(1.1)  # a save that follows another within a second goes to the journal unsent
+            times[first].append(saves(dataset, 1, one))
+            times[yielded].append(yields(dataset, size.saves, one))
+            times[saved].append(saves(dataset, size.saves, one))
+            times[floor].append(peers.write(size.saves, ONE_LINE))
+            with patch.dict(os.environ, NO_RETRIES):
+                times[failing].append(peers.log_metric(1, one))
+            rise()
+    figures = {name: Figure.of_calls(each) for name, each in times.items()}
+    yield Row(first, figures[first], failing, figures[failing])
+    for what in (yielded, saved):
+        yield Row(what, figures[what], before, figures[what, before])
+        yield Row(what, figures[what], failing, figures[failing])
+        yield Row(what, figures[what], floor, figures[floor])
+
+
+def train(consume: Callable[[Iterator[dict[str, float]]], object], epochs: int) -> list[float]:
+    """Run the demo's training loop, which computes while its metrics are consumed."""
+    data, _ = split(0.3)
+    metrics, _ = train_network(data, {"hidden_units": 32, "epochs": epochs})
+    begun = time.perf_counter()
+    consume(metrics)
+    return [time.perf_counter() - begun]
+
+
+def train_and_save(datasets: Iterator[MlflowMetricsDataset], epochs: int) -> list[float]:
+    """Run it as a pipeline does, with a dataset in a run of its own."""
+    return train(next(datasets).save, epochs)
+
+
+def training_loop(server: Server, real: MlflowServer, folder: Path, size: Size) -> Iterator[Row]:
+    """Run the demo's training loop with and without the dataset, the server alive and dead."""
+    peers, rounds = Peers(server.uri, folder), 2 * size.rounds
+    for epochs, alive in product(size.epochs, (True, False)):
+        with ExitStack() as stack:
+            datasets = iter([stack.enter_context(saving(server)) for _ in range(rounds)])
+            others = {"without": partial(train, partial(deque, maxlen=0), epochs)}
+            if not alive:
+                real.kill()
+            elif epochs == size.epochs[0]:
+                others[f"{LOG_METRICS} in the loop"] = partial(train, peers.log_each, epochs)
+            what = f"{epochs} epochs with the dataset, {'alive' if alive else 'dead'}"
+            yield from compare({what: partial(train_and_save, datasets, epochs)}, others, rounds)
+        if not alive:
+            real.start()
+
+
+class AtOnce(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """A server that takes every batch at once and counts its points."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), AtOnceHandler)
+        self.points = self.requests = 0
+
+
+class AtOnceHandler(http.server.BaseHTTPRequestHandler):
+    """Answers as MLflow does to a batch."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # the answer in one piece, or the client waits 40 ms for the second
+    server: AtOnce
+
+    def do_POST(self) -> None:
+        """Count."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.points += body.count(b'"key"')
+        self.server.requests += 1
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def at_once() -> Iterator[AtOnce]:
+    """Run such a server."""
+    with AtOnce() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def peak_mib() -> float:
+    """Return the largest resident size of this process so far, in MiB."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
+
+
+def watch_memory(uri: str, folder: str, dicts: int, numbers: int) -> tuple[float, float]:
+    """Save an iterator; return the peak after a tenth of it and after all of it."""
+    server = Server(uri, delivery=Delivery(root=folder))
+    target = runs.Target(server, RunInfo("0" * 32, "0", "run", "RUNNING", 0, "", "", "active"), active=False)
+    dataset, random, peaks = bound(target), np.random.default_rng(0), []
+
+    def mappings() -> Iterator[dict[str, object]]:
+        for number in range(dicts):
+            if number == dicts // 10:
+                peaks.append(peak_mib())
+            yield {"loss": random.random(numbers) if numbers > 1 else random.random()}
+
+    dataset.save(mappings())
+    logger.close(server, target.record)
+    return peaks[0], peak_mib()
+
+
+def memory(folder: Path, size: Size) -> Iterator[Row]:
+    """Watch the memory of a process of its own over a long iterator, and count what arrives."""
+    for dicts, numbers in size.streams:
+        with at_once() as server, ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            uri = f"http://127.0.0.1:{server.server_address[1]}"
+            tenth, end = process.submit(watch_memory, uri, str(folder), dicts, numbers).result()
+        points = dicts * numbers
+        if server.points != points:
+            sys.exit(f"{points} points were saved, {server.points} arrived")
+        each = f"an array of {numbers:,} numbers" if numbers > 1 else "one number"
+        what = f"{dicts:,} yields of {each}"
+        added = Figure("MiB", (end - tenth,))
+        yield Row(
+            f"{what}: peak RSS added after a tenth",
+            added,
+            "peak RSS until then",
+            Figure("MiB", (tenth,)),
+            FLAT,
+            counted=True,
+        )
+        batches = Figure("full batches", (points / 1000,))
+        yield Row(f"{what}: all of it", Figure("requests", (server.requests,)), "1,000 points each", batches)
+
+
+def requests(uri: str, folder: Path, size: Size) -> Iterator[Row]:
+    """Count the requests of a stream, and of one save, between us and a real server."""
+    proxy = Proxy(uri)
+
+    def batches() -> int:
+        return sum(path.endswith(("log-batch", "log-metric")) for path, *_ in proxy.seen)
+
+    def counted(way: Callable[[], object]) -> tuple[Figure, float]:
+        before, begun = batches(), time.perf_counter()
+        way()
+        return Figure("requests", (batches() - before,)), time.perf_counter() - begun
+
+    peers = Peers(proxy.uri, folder)
+    with saving(Server(proxy.uri, delivery=Delivery(root=str(folder)))) as dataset:
+        ours, _ = counted(lambda: dataset.save(ten(0)))
+        theirs, _ = counted(lambda: peers.log_metrics(1, ten))
+        yield Row("dataset.save of 10 scalars", ours, LOG_METRICS, theirs, 1, counted=True)
+        time.sleep(1.1)
+        ours, seconds = counted(lambda: yields(dataset, size.paced, one, 2 * PAUSE))
+        what = f"{size.paced:,} yields, 2 ms apart"
+        yield Row(what, ours, "seconds that it took, and 2", Figure("s", (seconds + 2,)), 1, counted=True)
+        theirs, _ = counted(lambda: peers.log_metric(size.calls, one))
+        each = Figure("requests", tuple(count / size.calls * size.paced for count in theirs.rounds))
+        yield Row(what, ours, f"{LOG_METRIC} of as many", each)
+    proxy.close()
+
+
+def main() -> int:
+    """Measure everything."""
+    chosen = options("streams")
+    size = QUICK if chosen.quick else FULL
+    report = Report("streams", chosen.json, quick=chosen.quick)
+    with tempfile.TemporaryDirectory(prefix="streams") as name, threadpool_limits(1):
+        folder = Path(name)
+        os.chdir(folder)  # a script's journal goes to the current folder
+        delivery = Delivery(root=name)
+        empty = store(folder)
+        with mlflow_server(folder / "server", empty) as (real, _):
+            server = Server(real.uri, delivery=delivery)
+            report.section("a save: mlflow server on SQLite", cost_of_a_save(server, folder, size, PROMISE))
+            report.section("a save: the same server, no pipeline", cost_outside_a_pipeline(server, folder, size))
+            report.section("requests: the same server", requests(real.uri, folder, size))
+            report.section("a save: the server killed", cost_in_an_outage(server, folder, size, real.kill, real.start))
+            impatient = Server(real.uri, TIMEOUT, delivery=delivery)
+            report.section(
+                f"a save: the server hangs, timeout {TIMEOUT:.0f} s",
+                cost_in_an_outage(impatient, folder, size, real.hang, real.go_on),
+            )
+            report.section("the demo's training loop: one BLAS thread", training_loop(server, real, folder, size))
+        shutil.copy(empty, folder / "here.db")
+        here = Server(f"sqlite:///{folder}/here.db", delivery=delivery)
+        report.section("a save: SQLite in process", cost_of_a_save(here, folder, size))
+        report.section("memory: a server that answers at once", memory(folder, size))
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
