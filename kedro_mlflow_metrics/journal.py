@@ -145,8 +145,12 @@ def write_record(delivery: Delivery, folder: Path, record: Record) -> None:
 def _write_record(delivery: Delivery, folder: Path, record: Record) -> None:
     _make(delivery, folder)
     aside = folder / f"run.json.{os.getpid()}-{uuid4().hex[:8]}"
-    aside.write_bytes(_sealed(json.dumps({"run": asdict(record)}).encode()))
-    aside.replace(folder / "run.json")
+    try:
+        aside.write_bytes(_sealed(json.dumps({"run": asdict(record)}).encode()))
+        aside.replace(folder / "run.json")
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def read_record(folder: Path) -> Record | None:

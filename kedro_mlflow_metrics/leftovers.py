@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from io import FileIO
 from typing import TYPE_CHECKING, NamedTuple
@@ -171,14 +171,16 @@ def deliver(folder: Path, server: Server, *, opener: bool = False) -> Generator[
             if live and not opener:
                 return None
             record = runs.make(server, record)
-            write_record(server.delivery, folder, record)
+            with suppress(JournalError):  # on a full disk; it is found by its tag again
+                write_record(server.delivery, folder, record)
         for path in journal_files(folder):
             file = JournalFile.adopt(path)
             if file is not None:
                 with closing(file):
                     sender = Sender(server, record.run_id)
                     yield from send_file(file, sender, repeatable=server.repeatable)
-        record = read_record(folder) or record  # its opener may have noted the end meanwhile
+        noted = read_record(folder) or record  # its opener may have noted the end meanwhile
+        record = replace(noted, run_id=record.run_id, experiment_id=record.experiment_id)
         if status := record.status or ("KILLED" if record.local_id and not live else ""):
             runs.end(server, record.run_id, status, record.end_time or last_write, shared=record.shared)
             write_record(server.delivery, folder, replace(record, status="", local_id="", reason=""))

@@ -230,6 +230,64 @@ def test_fail_in_the_middle(bench):
     assert bench.folders == []
 
 
+# A journal that takes no more
+
+
+def test_no_journal_while_the_server_answers(bench):
+    """Where the journal cannot be written each save is sent at once: slower, and nothing is lost."""
+    (bench.root / "file").touch()
+    bench.settings(journal={"path": "file/journal"})
+    out = bench.run("stream", count=60, pause=0.01)
+    (warning,) = said(out, "WARNING")
+    assert f"the journal {bench.root}/file/journal cannot be written: Not a directory; make room or" in warning
+    bench.complete(saved(60))
+
+
+def test_neither_journal_nor_server(bench):
+    """What can be neither kept nor sent raises, in one line; what was sent before stays."""
+    (bench.root / "file").touch()
+    bench.settings(journal={"path": "file/journal"})
+    bench.proxy.plan = from_batch(20, "500")
+    out = bench.run("stream", count=1_000, pause=0.01, code=1)
+    *_, line = (line for line in out.splitlines() if "DatasetError" in line and "dataset 'curve'" in line)
+    assert "cannot be written: Not a directory" in line
+    assert "HTTP 500" in line
+    assert bench.stored == saved(bench.yielded)
+
+
+@pytest.fixture(params=["limit", "disk"])
+def small_journal(request, bench):
+    """A journal that is soon full."""
+    if request.param == "limit":
+        bench.settings(journal={"max_bytes": 20_000})
+        yield "has reached its limit of 20000 bytes; send it with 'kedro metrics sync'"
+        return
+    folder = bench.root / ".kedro_mlflow_metrics"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield "cannot be written: No space left on device"
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("begins", ["online", "offline"])
+def test_full_journal(bench, small_journal, begins):
+    """It raises when it is full; all that it took before is sent later."""
+    bench.proxy.plan = from_batch(1, "500") if begins == "online" else always("500")
+    out = bench.run("stream", count=5_000, code=1)
+    *_, line = (line for line in out.splitlines() if "DatasetError" in line and "dataset 'curve'" in line)
+    assert small_journal in line
+    assert 50 < bench.yielded < 5_000
+    bench.proxy.plan = always("pass")
+    bench.sync()
+    assert bench.stored == saved(bench.yielded)
+    assert len(bench.runs) == 1
+    assert bench.folders == []
+
+
 # Refusals
 
 
