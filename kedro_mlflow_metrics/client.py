@@ -31,6 +31,8 @@ _engines: weakref.WeakSet[Any] = weakref.WeakSet()
 class ClientStore:
     """Each request of `Store` by ``MlflowClient``."""
 
+    at_a_time = 1  # in one process, threads cost
+
     def __init__(self, server: Server) -> None:
         self._server = server
         _probe(server)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.journal import folder_of, waiting_points
@@ -9,11 +11,11 @@ from kedro_mlflow_metrics.logger import flush
 from kedro_mlflow_metrics.tracking import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from kedro_mlflow_metrics.journal import Record
     from kedro_mlflow_metrics.points import MetricPoint
-    from kedro_mlflow_metrics.server import Server
+    from kedro_mlflow_metrics.server import Server, Store
 
 __all__ = ["load"]
 
@@ -41,8 +43,18 @@ def load(
             found.setdefault(points.key, set()).update(points)
     if record.run_id:
         store = open_store(server)
-        for point in store.get_run(record.run_id)[1]:
-            if wanted(point.key):
-                history = [point] if last else store.history(record.run_id, point.key)
-                found.setdefault(point.key, set()).update(history)
+        latest = [point for point in store.get_run(record.run_id)[1] if wanted(point.key)]
+        keys = [point.key for point in latest]
+        histories = ([point] for point in latest) if last else _histories(store, record.run_id, keys)
+        for point, history in zip(latest, histories, strict=True):
+            found.setdefault(point.key, set()).update(history)
     return {key: list(found[key]) for key in sorted(found)}
+
+
+def _histories(store: Store, run_id: str, keys: list[str]) -> Iterator[list[MetricPoint]]:
+    """Yield all points of each key; MLflow has no request for several, so some are asked for at a time."""
+    if store.at_a_time == 1 or len(keys) < 2:  # noqa: PLR2004 - one needs no thread
+        yield from (store.history(run_id, key) for key in keys)
+        return
+    with ThreadPoolExecutor(store.at_a_time, "kedro-mlflow-metrics-load") as pool:
+        yield from pool.map(partial(store.history, run_id), keys)

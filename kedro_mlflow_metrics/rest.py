@@ -29,6 +29,8 @@ _HOPELESS = ("CERTIFICATE_VERIFY_FAILED", "InvalidURL", "Invalid URL", "Failed t
 class RestStore:
     """Each request of `Store` as one HTTP request."""
 
+    at_a_time = 8
+
     def __init__(self, server: Server, retries: int) -> None:
         self._server, self._retries = server, retries
 

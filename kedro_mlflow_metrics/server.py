@@ -86,7 +86,13 @@ class Server:
 
 
 class Store(Protocol):
-    """The requests. Each raises `TrackingError` with one line when refused or unanswered."""
+    """The requests. Each raises `TrackingError` with one line when refused or unanswered.
+
+    Attributes:
+        at_a_time: How many requests that read are best made at once.
+    """
+
+    at_a_time: int
 
     def experiment(self, name: str) -> tuple[str, str] | None:
         """Return id and lifecycle stage of an experiment, None if there is none."""

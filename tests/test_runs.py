@@ -147,7 +147,7 @@ def test_killed(simple, number, code, runner):
     assert simple.store.points() == {"m.a": [(0, 1.0)]}
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.newest)])
 def test_a_joined_run_is_left_by_workers_too(simple, context):
     """MLflow's own end of a worker process does not end the run that was active there."""
     simple.pipeline(WORKER)
