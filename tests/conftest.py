@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -192,6 +193,26 @@ def _kedro_version() -> str:
 def project(tmp_path: Path, empty_store: Path) -> Project:
     """A Kedro project with MLflow's default store, already migrated."""
     return Project(tmp_path / "project", empty_store)
+
+
+def on_a_terminal(command: list[object], **options: object) -> str:
+    """Run a command whose standard error is a terminal, and return what that showed."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **options.pop("env", {})}
+    process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=environment, **options)
+    os.close(theirs)
+    shown, deadline = b"", time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    assert process.wait(30) == 0, shown
+    return shown.decode()
 
 
 def free_port() -> int:

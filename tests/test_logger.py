@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
 import sys
-import time
 
+from conftest import on_a_terminal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,31 +41,15 @@ with mlflow.start_run(experiment_id="0"):
 """
 
 
-def on_a_terminal(store, patience):
+def saved_on_a_terminal(store, patience):
     """Run a big save whose standard error is a terminal, and return what that showed."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", SAVE, store.uri, patience]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=environment)
-    os.close(theirs)
-    shown, deadline = b"", time.monotonic() + 90
-    while time.monotonic() < deadline:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # Linux says so when the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    assert process.wait(30) == 0, shown
-    return shown.decode()
+    return on_a_terminal([sys.executable, "-c", SAVE, store.uri, patience])
 
 
 def test_progress_bar(store):
     """A save that takes its time shows a bar on a terminal; a quick one does not."""
-    shown = on_a_terminal(store, "0")
+    shown = saved_on_a_terminal(store, "0")
     assert "big to MLflow" in shown
     assert "/8000" in shown
-    assert "big to MLflow" not in on_a_terminal(store, "600")
+    assert "big to MLflow" not in saved_on_a_terminal(store, "600")
     assert len(store.points()["big.a"]) == 16_000  # two saves

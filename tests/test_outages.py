@@ -19,7 +19,7 @@ from pathlib import Path
 
 import faults
 import pytest
-from conftest import BIN, free_port
+from conftest import BIN, free_port, on_a_terminal
 from faults import Bench, always, from_batch, large, on_batches, said, saved, until
 
 pytestmark = pytest.mark.minutes
@@ -559,6 +559,24 @@ def test_each_outage_is_one_warning(bench):
     assert len(said(out, "WARNING")) == 2
     assert said(out, "ERROR") == []
     assert bench.stored == saved(600)
+
+
+def test_sync_of_one_run_on_a_terminal(bench):
+    """``--run`` takes the first characters of an id; a terminal shows a progress bar."""
+    bench.proxy.plan = always("500")
+    bench.run("one")
+    bench.run("big", count=3_000)
+    one, big = bench.dry_run()
+    bench.proxy.plan = always("pass")
+    assert "Nothing waits." in bench.sync("--run", "ffffffffffff")
+    bench.sync("--run", one[0].split()[-1])
+    assert bench.stored == saved(1, "one.loss")
+    command = [BIN / "kedro", "metrics", "sync", "--run", big[0].split()[-1]]
+    logging = {"KEDRO_LOGGING_CONFIG": str(bench.root / "conf/logging.yml")}
+    shown = on_a_terminal(command, cwd=bench.root, env=logging)
+    assert "/3000" in shown and "━" in shown
+    assert bench.stored == saved(1, "one.loss") + saved(3_000, "big.loss")
+    assert bench.folders == []
 
 
 def test_another_address_is_asked_for(bench):
