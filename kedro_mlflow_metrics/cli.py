@@ -123,7 +123,7 @@ def _remainder(waiting: Waiting) -> str:
 
 def _address(waiting: Waiting, server: Server, uri: str | None) -> tuple[str, str]:
     """Return where to send a run's points, and why not, if they must not be sent."""
-    from kedro_mlflow_metrics.journal import portable_uri
+    from kedro_mlflow_metrics.records import portable_uri
 
     record = waiting.record
     if record is None:

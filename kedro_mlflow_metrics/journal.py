@@ -17,11 +17,9 @@ import threading
 import time
 from array import array
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
-from hashlib import blake2b
+from dataclasses import asdict
 from io import FileIO
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import uuid4
 
@@ -29,73 +27,23 @@ from kedro_mlflow_metrics.batching import batches
 from kedro_mlflow_metrics.errors import JournalError
 from kedro_mlflow_metrics.locks import try_lock
 from kedro_mlflow_metrics.points import MetricPoint, Points
-from kedro_mlflow_metrics.server import Delivery, Server, safe_uri
+from kedro_mlflow_metrics.records import cannot, journal_files, make_folder, put_record, sealed, unsealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
-__all__ = [
-    "JournalFile",
-    "Record",
-    "folder_of",
-    "journal_files",
-    "portable_uri",
-    "read_record",
-    "remove",
-    "waiting_points",
-    "write_record",
-]
+    from kedro_mlflow_metrics.records import Record
+    from kedro_mlflow_metrics.server import Delivery
+
+__all__ = ["JournalFile", "waiting_points"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
-_FILE = re.compile(r"[\w.-]+-\d+-[0-9a-f]{8}\.jsonl")
 _SEAL = re.compile(rb"[0-9a-f]{16} ")
 _CHUNK = 2**20
 _COMPACT_BYTES = 2**20
 _RESCAN_BYTES = 2**24
-_ORPHAN_SECONDS = 60
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # `dumps` would build one per line
-
-
-@dataclass(frozen=True)
-class Record:
-    """Which run the points of a folder belong to; nothing of it is secret.
-
-    Attributes:
-        uri: MLflow's address without user name, password and query, a local path from the project's root.
-        run_id: The run in MLflow; empty for one that is still to be made.
-        local_id: The id of a run that was begun while nobody answered; the tag by which it is found.
-        env: The Kedro environment.
-        name: The run's name.
-        experiment: Its experiment, for a run to be made.
-        experiment_id: The same by id, where the user named it so.
-        run_key: The run key, if it shares its run with other sessions.
-        tags: Its tags, for a run to be made.
-        start_time: When it began, in milliseconds since the epoch.
-        status: How it ended, if MLflow does not know yet.
-        end_time: When it ended, in milliseconds since the epoch.
-        shared: Whether FINISHED hides no FAILED of another session.
-        reason: Why its points wait.
-    """
-
-    uri: str
-    run_id: str = ""
-    local_id: str = ""
-    env: str = ""
-    name: str = ""
-    experiment: str = ""
-    experiment_id: str = ""
-    run_key: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    start_time: int = 0
-    status: str = ""
-    end_time: int = 0
-    shared: bool = False
-    reason: str = ""
-
-    @property
-    def ident(self) -> str:
-        """What users call the run: MLflow's id, or the local one."""
-        return self.run_id or self.local_id
 
 
 class Window(NamedTuple):
@@ -110,69 +58,6 @@ class Window(NamedTuple):
     points: list[Points]
     end: int
     damaged: list[bytes]
-
-
-def portable_uri(server: Server) -> str:
-    """Return an address as it may be written down: no secret, and right in a project that was moved."""
-    uri = safe_uri(server.uri)
-    root = Path(server.delivery.root or Path.cwd()).as_posix()
-    scheme, mark, rest = uri.partition("://")
-    path = rest if scheme == "file" else rest[1:] if scheme.partition("+")[0] == "sqlite" else ""
-    if not mark or not path.startswith(f"{root}/"):
-        return uri
-    return path[len(root) + 1 :] if scheme == "file" else f"{scheme}:///{path[len(root) + 1 :]}"
-
-
-def folder_of(delivery: Delivery, record: Record) -> Path:
-    """Return the folder of a run, whether it exists or not."""
-    ident = re.sub(r"[^\w-]", "_", record.local_id or record.run_id)[:80]
-    tell = blake2b(f"{record.uri}\n{record.local_id or record.run_id}".encode(), digest_size=4).hexdigest()
-    return delivery.folder / f"{ident}-{tell}"
-
-
-def write_record(delivery: Delivery, folder: Path, record: Record) -> None:
-    """Replace ``run.json`` in one step.
-
-    Raises:
-        JournalError: The folder takes no more.
-    """
-    try:
-        _write_record(delivery, folder, record)
-    except OSError as exc:
-        raise _cannot(folder, exc) from exc
-
-
-def _write_record(delivery: Delivery, folder: Path, record: Record) -> None:
-    _make(delivery, folder)
-    aside = folder / f"run.json.{os.getpid()}-{uuid4().hex[:8]}"
-    try:
-        aside.write_bytes(_sealed(json.dumps({"run": asdict(record)}).encode()))
-        aside.replace(folder / "run.json")
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def read_record(folder: Path) -> Record | None:
-    """Return which run a folder belongs to; each of its files says so too, should ``run.json`` be lost."""
-    for path in (folder / "run.json", *journal_files(folder)):
-        try:
-            with path.open("rb") as file:
-                body = _unsealed(file.readline().rstrip(b"\n"))
-        except OSError:
-            continue
-        if body is not None and body.startswith(b"{"):
-            known = {each.name for each in fields(Record)}
-            return Record(**{name: value for name, value in json.loads(body)["run"].items() if name in known})
-    return None
-
-
-def journal_files(folder: Path) -> list[Path]:
-    """Return the files of a folder that are ours."""
-    try:
-        return sorted(path for path in folder.iterdir() if _FILE.fullmatch(path.name))
-    except OSError:
-        return []
 
 
 class JournalFile:
@@ -202,7 +87,7 @@ class JournalFile:
                     return cls._create(delivery, folder, record)
             return cls._create(delivery, folder, record)
         except OSError as exc:
-            raise _cannot(folder, exc) from exc
+            raise cannot(folder, exc) from exc
 
     @classmethod
     def _create(cls, delivery: Delivery, folder: Path, record: Record) -> JournalFile:
@@ -210,15 +95,15 @@ class JournalFile:
         path = folder / f"{host}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
         new = None
         try:
-            _make(delivery, folder)
+            make_folder(delivery, folder)
             new = cls(path.with_suffix(".new"), "a+b", delivery.max_bytes)
             try_lock(new._file)
             with new._lock:
-                new._write(_sealed(json.dumps({"run": asdict(record)}).encode()))
+                new._write(sealed(json.dumps({"run": asdict(record)}).encode()))
             new.acknowledge(new._size())
             new.path = new.path.rename(path)  # nobody sees it before it is locked
             if not (folder / "run.json").exists():
-                _write_record(delivery, folder, record)
+                put_record(delivery, folder, record)
         except (OSError, JournalError):
             if new is not None:
                 new._offset = new._size()
@@ -243,7 +128,7 @@ class JournalFile:
         if not path.exists():
             file.leave()
             return None
-        file._offset = _answered(path)
+        file._offset, file._end = _answered(path), file._size()
         return file
 
     def append(self, points: Iterable[Points]) -> None:
@@ -256,11 +141,11 @@ class JournalFile:
             written = 0
             try:
                 for batch in batches(points):
-                    written += self._write(_sealed(_encoded(batch)))
+                    written += self._write(sealed(_encoded(batch)))
             except (OSError, JournalError) as exc:
                 self._file.truncate(self._size() - written)
                 self._end = self._size()
-                raise (exc if isinstance(exc, JournalError) else _cannot(self.path.parent, exc)) from exc
+                raise (exc if isinstance(exc, JournalError) else cannot(self.path.parent, exc)) from exc
             except BaseException:
                 self._end = self._size()  # a signal may come between a write and its being counted
                 raise
@@ -334,7 +219,7 @@ class JournalFile:
     def acknowledge(self, end: int) -> None:
         """Remember that MLflow has answered for everything before ``end``."""
         with suppress(OSError), _beside(self.path, ".sent").open("r+b" if self._offset else "wb") as file:
-            file.write(_sealed(b"%020d" % end))  # not remembered, it is sent once more
+            file.write(sealed(b"%020d" % end))  # not remembered, it is sent once more
         self._offset = end
 
     def compact(self) -> None:
@@ -363,7 +248,7 @@ class JournalFile:
             with _beside(self.path, ".refused").open("a") as file:
                 file.writelines(lines)
         except OSError as exc:
-            raise _cannot(self.path.parent, exc) from exc
+            raise cannot(self.path.parent, exc) from exc
         reasons = {point.key: reason for point, reason in refused if point.key not in self._told}
         self._told.update(reasons)
         for key, reason in reasons.items():
@@ -401,61 +286,14 @@ def waiting_points(folder: Path) -> Iterator[Points]:
             file.leave()
 
 
-def remove(folder: Path) -> bool:
-    """Delete a folder in which nothing waits; return whether it is gone."""
-    record = read_record(folder)
-    if record is not None and (record.status or record.local_id):
-        return False
-    try:
-        if journal_files(folder) or any(folder.glob("*.refused")) or any(folder.glob("*.damaged")):
-            return False
-        for path in folder.iterdir():
-            ours = path.suffix in (".new", ".sent") or path.name.startswith("run.json.")
-            orphan = ours and path.stat().st_mtime < time.time() - _ORPHAN_SECONDS
-            if orphan or path.name in ("run.json", "lock"):
-                path.unlink(missing_ok=True)
-        folder.rmdir()
-    except OSError:
-        return False
-    return True
-
-
-def _make(delivery: Delivery, folder: Path) -> None:
-    """Make a folder of the journal, which keeps itself out of Git."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ignore = delivery.folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n")
-
-
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_suffix(suffix)
-
-
-def _cannot(folder: Path, error: OSError) -> JournalError:
-    reason = error.strerror or str(error)
-    return JournalError(
-        f"the journal {folder.parent} cannot be written: {reason}; make room or set journal.path in "
-        "kedro_mlflow_metrics.yml"
-    )
-
-
-def _sealed(body: bytes) -> bytes:
-    """Put its checksum before a line."""
-    return blake2b(body, digest_size=8).hexdigest().encode() + b" " + body + b"\n"
-
-
-def _unsealed(line: bytes) -> bytes | None:
-    """Return what a line holds, None if it does not agree with its checksum."""
-    body = line[17:]
-    seal = blake2b(body, digest_size=8).hexdigest().encode()
-    return body if line[:17] == seal + b" " else None
 
 
 def _answered(path: Path) -> int:
     """Return how far MLflow has answered for a file; 0 if nobody knows, since sending twice does no harm."""
     try:
-        end = int(_unsealed(_beside(path, ".sent").read_bytes().rstrip(b"\n")) or 0)
+        end = int(unsealed(_beside(path, ".sent").read_bytes().rstrip(b"\n")) or 0)
         with path.open("rb") as file:
             file.seek(max(0, end - 1))
             return end if file.read(1) == b"\n" else 0  # a line ends there, or the file is another than it was
@@ -471,13 +309,13 @@ def _encoded(batch: Iterable[Points]) -> bytes:
 
 def _collect(line: bytes, columns: dict[str, Any], damaged: list[bytes]) -> int:
     """Add the points of a line to their columns and return how many they were."""
-    body = _unsealed(line) if line else b"{"
+    body = unsealed(line) if line else b"{"
     bodies = [body]
     if body is None:
         # A damaged line end makes two lines one: whatever still agrees with its checksum is good.
         cuts = [0, *(found.start() for found in _SEAL.finditer(line, 1)), len(line)]
         parts = [line[start:stop] for start, stop in pairwise(cuts)]
-        bodies = [_unsealed(part) or _unsealed(part[:-1]) for part in parts]
+        bodies = [unsealed(part) or unsealed(part[:-1]) for part in parts]
         damaged += [part for part, good in zip(parts, bodies, strict=True) if good is None]
     number = 0
     for body in bodies:

@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from kedro_mlflow_metrics import runs
 from kedro_mlflow_metrics.batching import count
 from kedro_mlflow_metrics.errors import JournalError, MetricsError, TrackingError
-from kedro_mlflow_metrics.journal import (
-    JournalFile,
+from kedro_mlflow_metrics.journal import JournalFile, waiting_points
+from kedro_mlflow_metrics.locks import try_lock
+from kedro_mlflow_metrics.logger import LAST_SECONDS, close, seconds_left
+from kedro_mlflow_metrics.outbox import send_file
+from kedro_mlflow_metrics.records import (
     Record,
     folder_of,
     journal_files,
     portable_uri,
     read_record,
     remove,
-    waiting_points,
     write_record,
 )
-from kedro_mlflow_metrics.locks import try_lock
-from kedro_mlflow_metrics.logger import LAST_SECONDS, close, seconds_left
-from kedro_mlflow_metrics.outbox import send_file
 from kedro_mlflow_metrics.sender import Sender
 
 if TYPE_CHECKING:

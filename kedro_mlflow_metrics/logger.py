@@ -17,8 +17,8 @@ from kedro_mlflow_metrics.server import safe_uri
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kedro_mlflow_metrics.journal import Record
     from kedro_mlflow_metrics.points import Points
+    from kedro_mlflow_metrics.records import Record
     from kedro_mlflow_metrics.server import Server
 
 __all__ = ["close", "ending", "flush", "hold", "later", "outbox", "prove", "seconds_left", "watch_exit", "write"]

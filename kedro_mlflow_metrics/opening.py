@@ -11,7 +11,7 @@ from uuid import uuid4
 from kedro_mlflow_metrics import __version__, environment, logger, runs
 from kedro_mlflow_metrics.environment import lent, own
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.journal import folder_of
+from kedro_mlflow_metrics.records import folder_of
 from kedro_mlflow_metrics.server import RunInfo
 from kedro_mlflow_metrics.session import OpenRun
 

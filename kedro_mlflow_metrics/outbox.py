@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.batching import MAX_POINTS, after, count
 from kedro_mlflow_metrics.errors import JournalError, TrackingError
-from kedro_mlflow_metrics.journal import JournalFile, folder_of, remove
+from kedro_mlflow_metrics.journal import JournalFile
+from kedro_mlflow_metrics.records import folder_of, remove
 from kedro_mlflow_metrics.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kedro_mlflow_metrics.journal import Record
     from kedro_mlflow_metrics.points import Points
+    from kedro_mlflow_metrics.records import Record
     from kedro_mlflow_metrics.server import Server
 
 __all__ = ["Outbox", "send_file"]
@@ -105,7 +106,7 @@ class Outbox:
         """Tell whether these points go at once, and then hold the right to send."""
         if self.offline or self.trouble is not None:
             return False
-        if count(points) > MAX_POINTS:
+        if count(points) > MAX_POINTS or not self.proven:  # who was never accepted is not put off
             self._sending.acquire()
             if self.trouble is None:
                 return True

@@ -6,15 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kedro_mlflow_metrics.journal import folder_of, waiting_points
+from kedro_mlflow_metrics.journal import waiting_points
 from kedro_mlflow_metrics.logger import flush
+from kedro_mlflow_metrics.records import folder_of
 from kedro_mlflow_metrics.tracking import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kedro_mlflow_metrics.journal import Record
     from kedro_mlflow_metrics.points import MetricPoint
+    from kedro_mlflow_metrics.records import Record
     from kedro_mlflow_metrics.server import Server, Store
 
 __all__ = ["load"]

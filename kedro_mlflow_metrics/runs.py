@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.environment import own
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.journal import Record, folder_of, portable_uri, write_record
+from kedro_mlflow_metrics.records import Record, folder_of, portable_uri, write_record
 from kedro_mlflow_metrics.server import RunInfo, Server, safe_uri
 from kedro_mlflow_metrics.tracking import open_store
 

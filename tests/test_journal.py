@@ -19,10 +19,11 @@ from conftest import free_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedro_mlflow_metrics import journal, leftovers, logger, runs
+from kedro_mlflow_metrics import journal, leftovers, logger, records, runs
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal import JournalFile, Record, folder_of, portable_uri, read_record
+from kedro_mlflow_metrics.journal import JournalFile
 from kedro_mlflow_metrics.points import Points
+from kedro_mlflow_metrics.records import Record, folder_of, portable_uri, read_record
 from kedro_mlflow_metrics.server import Delivery, Server
 
 RECORD = Record("sqlite:///mlflow.db", "0123456789abcdef0123456789abcdef", env="local", name="a run")
@@ -239,7 +240,7 @@ class TestDamage:
     def test_record(self, delivery):
         """A broken `run.json` gives way to the first line of a file; a wrong run is never named."""
         path, ended = abandon(delivery, [save(0)]), replace(RECORD, status="FAILED", end_time=7)
-        journal.write_record(delivery, path.parent, ended)
+        records.write_record(delivery, path.parent, ended)
         assert read_record(path.parent) == ended
         run, rng = path.parent / "run.json", random.Random(0)
         whole, lines = run.read_bytes(), path.read_bytes()
@@ -361,7 +362,8 @@ import os, resource, sys, time
 from pathlib import Path
 from kedro_mlflow_metrics import logger
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal import JournalFile, Record, folder_of, read_record, remove
+from kedro_mlflow_metrics.journal import JournalFile
+from kedro_mlflow_metrics.records import Record, folder_of, read_record, remove
 from kedro_mlflow_metrics.points import Points
 from kedro_mlflow_metrics.server import Delivery, Server
 
@@ -451,7 +453,7 @@ class TestLocks:
     def test_fork(self, python):
         """A forked child writes a file of its own; the parent's stays locked while it lives, and after."""
         process = python(FORK)
-        files = journal.journal_files(Path(heard(process)))
+        files = records.journal_files(Path(heard(process)))
         ours, childs = sorted(files, key=lambda path: f"-{process.pid}-" not in path.name)
         assert JournalFile.adopt(ours) is None
         assert JournalFile.adopt(childs) is None
@@ -545,7 +547,7 @@ class TestDisk:
         delivery = Delivery(str(tmp_path), "file.txt/sub")
         assert refused(begin, delivery) == unwritable(delivery, "Not a directory")
         folder = folder_of(delivery, RECORD)
-        assert refused(journal.write_record, delivery, folder, RECORD) == unwritable(delivery, "Not a directory")
+        assert refused(records.write_record, delivery, folder, RECORD) == unwritable(delivery, "Not a directory")
 
     def test_read_only(self, mount):
         """So is one on a disk that is read-only."""

@@ -23,7 +23,7 @@ import pytest
 from conftest import Project, Store
 from faults import Command, MlflowServer, WarmKedro
 
-from kedro_mlflow_metrics.journal import Record, read_record
+from kedro_mlflow_metrics.records import Record, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -84,6 +84,7 @@ def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine
                 super().__init__()
                 self.run_id = client.create_run("0").info.run_id
                 self.accepted: Counter = Counter()
+                self.perhaps: Counter = Counter()
                 self.number = 0
                 self.saver: Saver | None = None
                 proxy.plan = lambda _path, _number: "pass"
@@ -105,8 +106,9 @@ def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine
                 answer = self.saver.save([{"value": n, "step": n, "timestamp": 7} for n in numbers], flush=flush)
                 if answer == "ok":
                     self.accepted.update(numbers)
-                else:  # a refusal before this process has once succeeded
+                else:  # a refusal before this process has once succeeded; of an iterator what was yielded stays
                     assert "refused" in answer
+                    self.perhaps.update(numbers if flush else ())
 
             @rule(fault=st.sampled_from(FAULTS))
             def fails(self, fault):
@@ -132,7 +134,8 @@ def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine
                 self.recovers()
                 self.sync()
                 rows = store.rows("SELECT step, value, timestamp FROM metrics WHERE run_uuid = ?", self.run_id)
-                assert Counter(step for step, _, _ in rows) == self.accepted
+                found = Counter(step for step, _, _ in rows)
+                assert self.accepted <= found <= self.accepted + self.perhaps
                 assert all(step == value and timestamp == 7 for step, value, timestamp in rows)
                 assert not [each for each in leftovers.look(here.delivery) if each.points or each.damaged]
 
