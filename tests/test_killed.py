@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.minutes
-FAULTS = int(os.environ.get("FAULTS", "4"))
+FAULTS = int(os.environ.get("FAULTS", "3"))
 SEED = os.environ.get("FAULTS_SEED", str(time.time_ns()))
 START = 1_700_000_000_000
 CATALOG = "".join(f"{name}: {{type: kedro_mlflow_metrics.MlflowMetricsDataSet}}\n" for name in ("m", "n", "seen"))
