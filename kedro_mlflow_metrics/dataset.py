@@ -283,10 +283,10 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         """
         form = self._load_args["as"]
         if not self._surroundings().enabled:
-            found = {self._stripped(key): points for key, points in self._remembered().items()}
-            if not found:
+            remembered = [(self._stripped(key), points) for key, points in self._remembered().items()]
+            if not remembered:
                 raise DatasetError(f"{self._label()}logging is switched off and nothing was saved in this run")
-            return from_points(found, form)  # type: ignore[arg-type]
+            return from_points(remembered, form)
         try:
             target = self._reading_target()
             if target is None:
@@ -294,7 +294,8 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             from kedro_mlflow_metrics import reading
 
             found = reading.load(target.server, target.record, self._owns, last=form == "last")
-            if not found:
+            loaded = from_points(((self._stripped(key), points) for key, points in found), form)
+            if not len(loaded):  # a frame has no truth
                 from kedro_mlflow_metrics.server import safe_uri
 
                 raise DatasetError(
@@ -303,7 +304,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
                 )
         except MetricsError as exc:
             raise DatasetError(f"{self._label()}{exc}") from exc
-        return from_points({self._stripped(key): points for key, points in found.items()}, form)
+        return loaded
 
     def _exists(self) -> bool:
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
@@ -314,7 +315,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             return False
         from kedro_mlflow_metrics import reading
 
-        return bool(reading.load(target.server, target.record, self._owns, last=True))
+        return any(True for _ in reading.load(target.server, target.record, self._owns, last=True))
 
     def _describe(self) -> dict[str, Any]:
         return {

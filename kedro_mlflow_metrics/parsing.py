@@ -155,7 +155,7 @@ def _leaf(name: str, value: object, default: int | None) -> Curve:
 
 def _sequence(name: str, where: str, value: Sequence[Any]) -> Curve:
     """Read a list of numbers, of points, or of both."""
-    if not any(isinstance(item, Mapping) for item in value):
+    if set(map(type, value)) <= _PLAIN or not any(isinstance(item, Mapping) for item in value):
         return Curve(name, _numbers(where, value))
     numbers, steps, timestamps = array("d"), [], []
     for position, item in enumerate(value):

@@ -60,8 +60,12 @@ class Progress:
 
     def of(self, key: str) -> tuple[int, int] | None:
         """Return how far a key has come, None if it is new."""
-        found = self.last.get(key)
-        return found if found is not None or self.under is None else self.under.of(key)
+        progress: Progress | None = self
+        while progress is not None:
+            if (found := progress.last.get(key)) is not None:
+                return found
+            progress = progress.under
+        return None
 
     def draft(self) -> Progress:
         """Return what a save may change; the save that succeeds has it adopted, one that raises drops it."""
@@ -118,10 +122,11 @@ def to_points(data: object, *, prefix: str, now: int, progress: Progress, where:
                 fail(f"metric {curve.name!r}", "the name stands twice in this dict; give each metric its own")
             seen.add(curve.name)
             key = prefix + curve.name
-            if progress.of(key) is None:  # one that is known has been checked
+            known = progress.of(key)
+            if known is None:  # one that is known has been checked
                 check_name(curve.name, prefix)
             if len(curve.values):
-                points.append(_stamp(key, curve, now, progress))
+                points.append(_stamp(key, curve, now, progress, known))
     except InvalidMetricsError as exc:
         raise InvalidMetricsError(f"{where}{exc}") from exc.__cause__
     except RecursionError:
@@ -129,9 +134,8 @@ def to_points(data: object, *, prefix: str, now: int, progress: Progress, where:
     return points
 
 
-def _stamp(key: str, curve: Curve, now: int, progress: Progress) -> Points:
+def _stamp(key: str, curve: Curve, now: int, progress: Progress, known: tuple[int, int] | None) -> Points:
     """Give every point the step and the timestamp that it lacks."""
-    known = progress.of(key)
     top_step, top_time = known or (-1, -1)
     untouched = known is None
     count = len(curve.values)

@@ -12,7 +12,7 @@ from kedro_mlflow_metrics.records import folder_of
 from kedro_mlflow_metrics.tracking import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from kedro_mlflow_metrics.points import MetricPoint
     from kedro_mlflow_metrics.records import Record
@@ -23,8 +23,8 @@ __all__ = ["load"]
 
 def load(
     server: Server, record: Record, wanted: Callable[[str], bool], *, last: bool = False
-) -> dict[str, list[MetricPoint]]:
-    """Return the points of the wanted keys.
+) -> Iterator[tuple[str, Iterable[MetricPoint]]]:
+    """Yield the wanted keys in order, each with its points: one key's at a time, so that few are held at once.
 
     The journal is read first: what leaves it meanwhile is in MLflow by then, and what is in both is one point.
 
@@ -38,18 +38,20 @@ def load(
         TrackingError: MLflow refused, or does not answer.
     """
     flush(server, record)
-    found: dict[str, set[MetricPoint]] = {}
+    waiting: dict[str, set[MetricPoint]] = {}
     for points in waiting_points(folder_of(server.delivery, record)):
         if wanted(points.key):
-            found.setdefault(points.key, set()).update(points)
+            waiting.setdefault(points.key, set()).update(points)
+    latest: dict[str, MetricPoint] = {}
+    histories: Iterator[list[MetricPoint]] = iter(())
     if record.run_id:
         store = open_store(server)
-        latest = [point for point in store.get_run(record.run_id)[1] if wanted(point.key)]
-        keys = [point.key for point in latest]
-        histories = ([point] for point in latest) if last else _histories(store, record.run_id, keys)
-        for point, history in zip(latest, histories, strict=True):
-            found.setdefault(point.key, set()).update(history)
-    return {key: list(found[key]) for key in sorted(found)}
+        latest = {point.key: point for point in store.get_run(record.run_id)[1] if wanted(point.key)}
+        keys = sorted(latest)
+        histories = ([latest[key]] for key in keys) if last else _histories(store, record.run_id, keys)
+    for key in sorted({*latest, *waiting}):
+        history = next(histories) if key in latest else []
+        yield key, waiting[key].union(history) if key in waiting else history
 
 
 def _histories(store: Store, run_id: str, keys: list[str]) -> Iterator[list[MetricPoint]]:

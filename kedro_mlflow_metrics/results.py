@@ -16,11 +16,11 @@ __all__ = ["FORMS", "from_points"]
 FORMS = ("auto", "points", "values", "last", "frame")
 
 
-def from_points(histories: dict[str, Iterable[MetricPoint]], form: str) -> Any:  # noqa: ANN401
+def from_points(histories: Iterable[tuple[str, Iterable[MetricPoint]]], form: str) -> Any:  # noqa: ANN401
     """Give histories the form that ``load_args: {as: ...}`` names.
 
     Args:
-        histories: Per metric name, without prefix, all its points in any order.
+        histories: Each metric's name, without prefix, and all its points in any order.
         form: One of `FORMS`.
 
     Returns:
@@ -31,11 +31,11 @@ def from_points(histories: dict[str, Iterable[MetricPoint]], form: str) -> Any: 
 
         rows = [
             (name, point.step, unclamped(point.value), point.timestamp)
-            for name, points in histories.items()
+            for name, points in histories
             for point in sorted(points, key=_order)
         ]
         return pd.DataFrame(rows, columns=["key", "step", "value", "timestamp"])
-    return {name: _metric(_latest_by_step(points), form) for name, points in histories.items()}
+    return {name: _metric(_latest_by_step(points), form) for name, points in histories}
 
 
 def _metric(points: list[tuple[int, float]], form: str) -> Any:  # noqa: ANN401
