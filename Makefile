@@ -28,11 +28,15 @@ test: .venv/.stamp .peer/.stamp
 test-oldest: .venv-oldest/.stamp
 	$(OLDEST)/python -m pytest -m "not newest and not minutes" --no-cov
 
-bench: .venv/.stamp
+bench: .venv/.stamp .peer/.stamp
+	$(BIN)/python benchmarks/saves.py
 	$(BIN)/python benchmarks/streams.py
+	$(BIN)/python benchmarks/commands.py
 
 bench-quick: .venv/.stamp
+	$(BIN)/python benchmarks/saves.py --quick
 	$(BIN)/python benchmarks/streams.py --quick
+	$(BIN)/python benchmarks/commands.py --quick
 
 lint: .venv/.stamp
 	$(BIN)/ruff check .

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import http.server
 import json
 import logging
 import os
 import platform
+import socketserver
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +39,19 @@ from kedro_mlflow_metrics import logger, runs  # noqa: E402
 from kedro_mlflow_metrics.dataset import Binding, MlflowMetricsDataset  # noqa: E402
 from kedro_mlflow_metrics.server import Server  # noqa: E402
 
-__all__ = ["ROOT", "Figure", "Report", "Row", "bound", "interleave", "options", "saving", "store"]
+__all__ = [
+    "ROOT",
+    "Figure",
+    "Report",
+    "Row",
+    "at_once",
+    "bound",
+    "interleave",
+    "options",
+    "peak_mib",
+    "saving",
+    "store",
+]
 
 PACKAGES = ("kedro-mlflow-metrics", "kedro", "mlflow", "sqlalchemy", "requests", "numpy", "scikit-learn")
 _WIDTH = 190
@@ -271,6 +286,52 @@ def store(folder: Path) -> Path:
     path = folder / "empty.db"
     mlflow.MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
     return path
+
+
+class AtOnce(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """A server that takes every batch at once and counts its points."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), AtOnceHandler)
+        self.points = self.requests = 0
+
+
+class AtOnceHandler(http.server.BaseHTTPRequestHandler):
+    """Answers as MLflow does to a batch."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # the answer in one piece, or the client waits 40 ms for the second
+    server: AtOnce
+
+    def do_POST(self) -> None:
+        """Count."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.points += body.count(b'"key"')
+        self.server.requests += 1
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def at_once() -> Iterator[AtOnce]:
+    """Run such a server."""
+    with AtOnce() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def peak_mib() -> float:
+    """Return the largest resident size of this process so far, in MiB."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
 
 
 def options(name: str) -> argparse.Namespace:

@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import multiprocessing
 import os
 import shutil
-import socketserver
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -27,7 +24,7 @@ from unittest.mock import patch
 
 import mlflow
 import numpy as np
-from common import ROOT, Figure, Report, Row, bound, interleave, options, saving, store
+from common import ROOT, Figure, Report, Row, at_once, bound, interleave, options, peak_mib, saving, store
 from digits.nodes import split, train_network
 from faults import MlflowServer, Proxy, mlflow_server
 from kedro.framework.session import KedroSession
@@ -297,52 +294,6 @@ def training_loop(server: Server, real: MlflowServer, folder: Path, size: Size) 
             yield from compare({what: partial(train_and_save, datasets, epochs)}, others, rounds)
         if not alive:
             real.start()
-
-
-class AtOnce(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """A server that takes every batch at once and counts its points."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), AtOnceHandler)
-        self.points = self.requests = 0
-
-
-class AtOnceHandler(http.server.BaseHTTPRequestHandler):
-    """Answers as MLflow does to a batch."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # the answer in one piece, or the client waits 40 ms for the second
-    server: AtOnce
-
-    def do_POST(self) -> None:
-        """Count."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.points += body.count(b'"key"')
-        self.server.requests += 1
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def at_once() -> Iterator[AtOnce]:
-    """Run such a server."""
-    with AtOnce() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-def peak_mib() -> float:
-    """Return the largest resident size of this process so far, in MiB."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1024
 
 
 def watch_memory(uri: str, folder: str, dicts: int, numbers: int) -> tuple[float, float]:
