@@ -566,12 +566,12 @@ def test_sync_of_one_run_on_a_terminal(bench):
     bench.proxy.plan = always("500")
     bench.run("one")
     bench.run("big", count=3_000)
-    one, big = bench.dry_run()
+    (_, one), (_, big) = sorted((points, run.split()[-1]) for run, points, *_ in bench.dry_run())  # 1, 3000
     bench.proxy.plan = always("pass")
     assert "Nothing waits." in bench.sync("--run", "ffffffffffff")
-    bench.sync("--run", one[0].split()[-1])
+    bench.sync("--run", one)
     assert bench.stored == saved(1, "one.loss")
-    command = [BIN / "kedro", "metrics", "sync", "--run", big[0].split()[-1]]
+    command = [BIN / "kedro", "metrics", "sync", "--run", big]
     logging = {"KEDRO_LOGGING_CONFIG": str(bench.root / "conf/logging.yml")}
     shown = on_a_terminal(command, cwd=bench.root, env=logging)
     assert "/3000" in shown and "━" in shown
