@@ -178,16 +178,17 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             DatasetError: The data is not accepted, or MLflow did not take it; one line.
         """
         if self._binding is not None:
-            self._save(data)
+            self._accept(data)
             return
         name = self._name
         self._name, self._binding = self._own_name(), self._surroundings()  # settings are read once per save
         try:
-            self._save(data)
+            self._accept(data)
         finally:
             self._name, self._binding = name, None
 
-    def _save(self, data: Any) -> None:  # noqa: ANN401
+    def _accept(self, data: Any) -> None:  # noqa: ANN401
+        """Save; Kedro would take a method of the name `_save` for the real one."""
         if not isinstance(data, Iterator):
             self._write(data)
             return
