@@ -85,15 +85,12 @@ def _send(waiting: list[Waiting], server: Server, uri: str | None, *, quiet: boo
     """Send what waits, run by run, with a progress bar on a terminal."""
     from dataclasses import replace
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from kedro_mlflow_metrics import leftovers
     from kedro_mlflow_metrics.errors import MetricsError, TrackingError
+    from kedro_mlflow_metrics.progress import progress_bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     down: set[str] = set()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    with progress_bar(disable=quiet) as progress:
         for each in waiting:
             there, refusal = _address(each, server, uri)
             if refusal or there in down:

@@ -187,7 +187,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         finally:
             self._name, self._binding = name, None
 
-    def _accept(self, data: Any) -> None:  # noqa: ANN401
+    def _accept(self, data: Any) -> None:  # noqa: ANN401 - what `save` takes
         """Save; Kedro would take a method of the name `_save` for the real one."""
         if not isinstance(data, Iterator):
             self._write(data)
@@ -227,7 +227,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             if complain:
                 raise DatasetError(f"{self._label()}{exc}") from exc
 
-    def _write(self, data: Any) -> None:  # noqa: ANN401
+    def _write(self, data: Any) -> None:  # noqa: ANN401 - what `save` takes
         """Check the whole save, then log it, then remember how far it came."""
         enabled = self._surroundings().enabled
         target = self._target() if enabled else None
@@ -256,7 +256,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         progress.adopt(draft)
         self._progress = (target.run.run_id, progress)
 
-    def _points(self, data: Any, progress: Progress) -> list[Points]:  # noqa: ANN401
+    def _points(self, data: Any, progress: Progress) -> list[Points]:  # noqa: ANN401 - what `save` takes
         """Turn a save into points; ``on_invalid: warn`` leaves a bad mapping out."""
         from kedro_mlflow_metrics.runs import now
 

@@ -22,6 +22,11 @@ _REFUSALS = (
 class MetricsError(Exception):
     """Base of all errors of this package."""
 
+    @property
+    def reason(self) -> str:
+        """The message without what to do."""
+        return str(self).partition(";")[0]
+
 
 class InvalidMetricsError(MetricsError):
     """The data given to ``save`` is not metrics; nothing of it was written."""
@@ -54,11 +59,6 @@ class TrackingError(MetricsError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive the way back from a worker process."""
         return type(self), (str(self), self.code, self.retry_after)
-
-    @property
-    def reason(self) -> str:
-        """The message without the advice for the start of a pipeline."""
-        return str(self).partition(";")[0]
 
     @property
     def outage(self) -> bool:

@@ -44,13 +44,13 @@ class MlflowPipelineHook:
         _newest[:] = [_current.project]
 
     @hook_impl(trylast=True)
-    def after_catalog_created(self, catalog: Any, conf_catalog: dict[str, Any]) -> None:  # noqa: ANN401
+    def after_catalog_created(self, catalog: Any, conf_catalog: dict[str, Any]) -> None:  # noqa: ANN401 - Kedro's own types
         """Remember the catalog, so that its metrics datasets find their names."""
         project = getattr(_current, "project", None) or next(iter(_newest), None)
         catalogs.remember(catalog, project, conf_catalog)
 
     @hook_impl(trylast=True)
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:  # noqa: ANN401
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:  # noqa: ANN401 - Kedro's own types
         """Name the metrics datasets and open or join the run, before anything is computed."""
         catalogs.remember(catalog, next(iter(_newest), None))
         catalogs.materialise(catalog, pipeline.datasets())
@@ -84,13 +84,13 @@ class MlflowPipelineHook:
             runs.activate(target)
 
     @hook_impl(hookwrapper=True)
-    def after_pipeline_run(self, catalog: Any) -> Generator[None, Any, None]:  # noqa: ANN401
+    def after_pipeline_run(self, catalog: Any) -> Generator[None, Any, None]:  # noqa: ANN401 - Kedro's own types
         """End an own run as FINISHED, after the hooks of others have had their say in it."""
         outcome = yield
         _finish(catalog, "FINISHED" if outcome.excinfo is None else "FAILED")
 
     @hook_impl(hookwrapper=True)
-    def on_pipeline_error(self, catalog: Any) -> Generator[None, Any, None]:  # noqa: ANN401
+    def on_pipeline_error(self, catalog: Any) -> Generator[None, Any, None]:  # noqa: ANN401 - Kedro's own types
         """End an own run as FAILED, and say how to go on in it."""
         yield
         _finish(catalog, "FAILED")
@@ -108,7 +108,7 @@ def project_of(context: Any) -> Project:  # noqa: ANN401 - KedroContext
     return Project(root, package, _environment(context), context.config_loader)
 
 
-def _prepare(run_params: Mapping[str, Any], pipeline: Any, catalog: Any, used: dict[str, Any]) -> None:  # noqa: ANN401
+def _prepare(run_params: Mapping[str, Any], pipeline: Any, catalog: Any, used: dict[str, Any]) -> None:  # noqa: ANN401 - Kedro's own types
     """Check names, find or open the run, and tell every metrics dataset of the pipeline."""
     from kedro_mlflow_metrics import session
     from kedro_mlflow_metrics.dataset import Binding
@@ -196,7 +196,7 @@ def _check_prefixes(used: dict[str, Any], outputs: set[str], separator: str) -> 
         )
 
 
-def _finish(catalog: Any, status: str) -> None:  # noqa: ANN401
+def _finish(catalog: Any, status: str) -> None:  # noqa: ANN401 - Kedro's own types
     """End the run of a catalog if one is open."""
     if "kedro_mlflow_metrics.session" not in sys.modules:
         return

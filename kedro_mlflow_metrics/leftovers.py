@@ -124,7 +124,7 @@ def _lives(path: Path) -> bool:
         return False
 
 
-def note_end(server: Server, record: Record, status: str, end_time: int, reason: str = "") -> Path:
+def note_end(server: Server, record: Record, status: str, end_time: int, reason: str = "") -> None:
     """Keep how a run ended, for whoever sends what waits of it.
 
     Raises:
@@ -133,7 +133,6 @@ def note_end(server: Server, record: Record, status: str, end_time: int, reason:
     folder = folder_of(server.delivery, record)
     known = read_record(folder) or record
     write_record(server.delivery, folder, replace(known, status=status, end_time=end_time, reason=reason))
-    return folder
 
 
 def deliver(folder: Path, server: Server, *, opener: bool = False) -> Generator[int, None, Record | None]:
@@ -246,7 +245,7 @@ def finish(server: Server, record: Record, status: str, *, owner: bool, shared: 
         trouble = exc
     if trouble is not None and (owner or folder.exists()):
         try:
-            note_end(server, record, status if owner else "", end_time if owner else 0, str(trouble).partition(";")[0])
+            note_end(server, record, status if owner else "", end_time if owner else 0, trouble.reason)
         except MetricsError as exc:
             trouble = exc
     return Ending(record, trouble, count(waiting_points(folder)), folder)

@@ -87,7 +87,7 @@ class Opening:
     def _must_raise(self, trouble: TrackingError) -> bool:
         return self.server.delivery.fail or not trouble.outage
 
-    def _join(self, catalog: Any, server: Server, run_id: str) -> OpenRun:  # noqa: ANN401
+    def _join(self, catalog: Any, server: Server, run_id: str) -> OpenRun:  # noqa: ANN401 - any CatalogProtocol
         """Join a run; while nobody answers, its points wait under its id."""
         try:
             target = runs.join(server, run_id, active=self.settings.run.active)
@@ -99,7 +99,7 @@ class Opening:
             return OpenRun(catalog, runs.Target(server, info, active=False), owner=False, proven=False)
         return OpenRun(catalog, target, owner=False)
 
-    def _new(self, catalog: Any) -> OpenRun:  # noqa: ANN401
+    def _new(self, catalog: Any) -> OpenRun:  # noqa: ANN401 - any CatalogProtocol
         """Open a run; while nobody answers, it is kept in the journal."""
         name = self.settings.run.name or "+".join(self.names)
         key = self.settings.run.key or _run_key()

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 from kedro_mlflow_metrics.batching import MAX_POINTS, after, count
 from kedro_mlflow_metrics.errors import JournalError, TrackingError
 from kedro_mlflow_metrics.journal import JournalFile
+from kedro_mlflow_metrics.progress import progress_bar
 from kedro_mlflow_metrics.records import folder_of, remove
 from kedro_mlflow_metrics.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from rich.progress import Progress
 
     from kedro_mlflow_metrics.points import Points
     from kedro_mlflow_metrics.records import Record
@@ -120,7 +123,7 @@ class Outbox:
         done, total, begun = 0, count(points), time.monotonic()
         strict = self.server.delivery.fail or not self.proven
         with ExitStack() as stack:
-            bar = None
+            bar: Progress | None = None
             try:
                 for number in self._sender.send(points, strict=strict):
                     done += number
@@ -128,10 +131,10 @@ class Outbox:
                     if refused := self._sender.take_refused():
                         self._opened().set_aside(refused)
                     if bar is None and time.monotonic() - begun > PATIENCE_SECONDS and sys.stderr.isatty():
-                        bar = _Bar(name, total)
-                        stack.callback(bar.stop)
+                        bar = stack.enter_context(progress_bar())
+                        bar.add_task(f"{name} to MLflow", total=total)
                     if bar is not None:
-                        bar.move(done)
+                        bar.update(bar.task_ids[0], completed=done)
             except TrackingError as exc:
                 if self.server.delivery.fail or not (exc.outage or self.proven):
                     raise
@@ -273,22 +276,3 @@ def send_file(journal: JournalFile, sender: Sender, *, repeatable: bool) -> Iter
         if count(window.points) < most:
             break  # the end of the file: what came meanwhile is for the next second
     journal.compact()
-
-
-class _Bar:
-    """A progress bar on standard error, for a save that takes its time."""
-
-    def __init__(self, name: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._progress.add_task(f"{name} to MLflow", total=total)
-        self._progress.start()
-
-    def move(self, done: int) -> None:
-        self._progress.update(self._task, completed=done)
-
-    def stop(self) -> None:
-        self._progress.stop()

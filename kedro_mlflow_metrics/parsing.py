@@ -289,7 +289,7 @@ def _items(where: str, value: Any) -> Sequence[object]:  # noqa: ANN401 - any ar
         fail(where, f"got {shown(value)}; accepted: numbers", exc)
 
 
-def _series(where: str, value: Any) -> tuple[Sequence[float], Sequence[int] | None] | None:  # noqa: ANN401
+def _series(where: str, value: Any) -> tuple[Sequence[float], Sequence[int] | None] | None:  # noqa: ANN401 - anything array-like
     """Return values and steps of a pandas or polars Series; None for anything else."""
     if isinstance(value, _class("polars", "Series")):
         return _numbers(where, value.to_list()), None

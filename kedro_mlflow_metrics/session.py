@@ -103,7 +103,7 @@ def _tell(run: OpenRun, ending: Ending, status: str) -> None:
             " and the end" if run.owner else "",
             info.run_name or info.run_id,
             ending.folder,
-            str(ending.trouble).partition(";")[0],
+            ending.trouble.reason,
             target.server.delivery.sync,
         )
     elif uri.startswith("http"):

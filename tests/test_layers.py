@@ -14,7 +14,7 @@ import kedro_mlflow_metrics
 PACKAGE = Path(kedro_mlflow_metrics.__file__).parent
 LAYERS = [
     {"errors"},
-    {"names", "environment", "locks"},
+    {"names", "environment", "locks", "progress"},
     {"parsing"},
     {"points"},
     {"results", "server", "settings", "batching"},
