@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError
 from kedro_mlflow_metrics.outbox import PATIENCE_SECONDS, Outbox
+from kedro_mlflow_metrics.points import grouped
 from kedro_mlflow_metrics.server import safe_uri
 
 if TYPE_CHECKING:
@@ -41,9 +42,8 @@ def write(server: Server, record: Record, points: Sequence[Points], *, name: str
         TrackingError: MLflow refused them, or did not answer and ``on_failure`` is ``fail``.
         JournalError: They could be neither sent nor kept.
     """
-    grouped = sorted(points, key=lambda some: some.key)
-    if grouped:
-        outbox(server, record).save(grouped, name)
+    if points:
+        outbox(server, record).save(grouped(points), name)
 
 
 def outbox(server: Server, record: Record) -> Outbox:

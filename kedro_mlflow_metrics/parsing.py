@@ -137,9 +137,12 @@ def _mapping(name: str, value: Mapping[Any, Any], default: int | None) -> Iterat
 
 
 def _leaf(name: str, value: object, default: int | None) -> Curve:
+    steps = None if default is None else (default,)
+    if type(value) is float:  # the usual case, without a word for a message
+        return Curve(name, (value,), steps)
     where = f"metric {name!r}"
     if type(value) in _PLAIN or _is_number(value):
-        return Curve(name, array("d", (_number(where, value),)), None if default is None else (default,))
+        return Curve(name, (_number(where, value),), steps)
     series = _series(where, value)
     if series is not None:
         return Curve(name, *series)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
 from kedro_mlflow_metrics.names import check_name
 from kedro_mlflow_metrics.parsing import INT64, Curve, fail, parse
 
-__all__ = ["MetricPoint", "Points", "Progress", "to_points"]
+__all__ = ["MetricPoint", "Points", "Progress", "grouped", "to_points"]
 
 
 class MetricPoint(NamedTuple):
@@ -96,6 +96,22 @@ class _Constant(Sequence[int]):
         return self._value
 
 
+def grouped(points: Iterable[Points]) -> list[Points]:
+    """Return the same points in the order of their keys, those of one key together."""
+    found: dict[str, list[Points]] = {}
+    for some in points:
+        found.setdefault(some.key, []).append(some)
+    return [_joined(key, found[key]) for key in sorted(found)]
+
+
+def _joined(key: str, parts: list[Points]) -> Points:
+    if len(parts) == 1:
+        return parts[0]
+    values = array("d", chain.from_iterable(part.values for part in parts))
+    steps = array("q", chain.from_iterable(part.steps for part in parts))
+    return Points(key, values, steps, array("q", chain.from_iterable(part.timestamps for part in parts)))
+
+
 def to_points(data: object, *, prefix: str, now: int, progress: Progress, where: str = "") -> list[Points]:
     """Turn one mapping or frame into checked, stamped points.
 
@@ -140,6 +156,9 @@ def _stamp(key: str, curve: Curve, now: int, progress: Progress, known: tuple[in
     untouched = known is None
     count = len(curve.values)
     if curve.steps is None and curve.timestamps is None:
+        if count == 1 and curve.rows is None and top_step < INT64:  # the usual case
+            progress.last[key] = (top_step + 1, max(top_time, now))
+            return Points(key, curve.values, (top_step + 1,), (now,))
         first = top_step + 1 if not untouched else 0
         rows = range(count) if curve.rows is None else curve.rows
         if first + rows[-1] > INT64:
