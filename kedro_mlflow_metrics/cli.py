@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.table import Table
+
     from kedro_mlflow_metrics.leftovers import Waiting
     from kedro_mlflow_metrics.project import Project
     from kedro_mlflow_metrics.server import Server
 
 __all__ = ["commands"]
+
+FORMATS = ("json", "csv", "kubeflow-v1", "kubeflow-v2")
 
 
 @click.group(name="kedro-mlflow-metrics")
@@ -60,6 +67,114 @@ def sync(metadata: Any, env: str | None, ident: str | None, uri: str | None, dry
         raise one_line_exit(exc) from exc
     if left:
         click.get_current_context().exit(1)
+
+
+@metrics.command()
+@click.argument("run")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="json", show_default=True, help="What is written."
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file; the terminal also shows Kedro's log.",
+)
+@click.option("--only", multiple=True, metavar="GLOB", help="Only metrics whose key matches.")
+@click.option("--percentage", multiple=True, metavar="GLOB", help="v1: metrics that are shown as a percentage.")
+@click.option("--raw", multiple=True, metavar="GLOB", help="v1: metrics whose format is said to be RAW.")
+@click.option("--order", multiple=True, metavar="GLOB", help="v1: metrics that come first; 50 are kept.")
+@click.option("--names", type=click.Choice(("modern", "legacy")), default="modern", help="v1: legacy is before 1.0.")
+@click.option("--executor-input", metavar="JSON", help="v2: what Kubeflow puts for {{$}}; its output file is written.")
+@click.option("--output-name", metavar="NAME", help="v2: the output artifact, if the task has several.")
+@click.option("--env", "-e", default=None, help="Kedro environment whose settings and credentials are used.")
+@click.pass_obj
+def export(  # noqa: PLR0913 - one per option
+    metadata: Any,  # noqa: ANN401 - kedro's ProjectMetadata
+    /,
+    *,
+    run: str,
+    form: str,
+    output: Path | None,
+    only: tuple[str, ...],
+    executor_input: str | None,
+    output_name: str | None,
+    env: str | None,
+    **options: Any,  # noqa: ANN401 - the fields of kubeflow's Options
+) -> None:
+    """Write the metrics of RUN: an MLflow run id, or 'latest' for the project's newest run."""
+    from kedro_mlflow_metrics import export as exports
+    from kedro_mlflow_metrics import runs
+    from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
+    from kedro_mlflow_metrics.metrics_file import write_aside
+
+    if executor_input and (form != "kubeflow-v2" or output):
+        raise click.UsageError("--executor-input goes with --format kubeflow-v2 alone, and names its file itself")
+    try:
+        project = _project(metadata, env)
+        settings = project.settings()
+        server = project.server(settings)
+        latest = run == "latest"
+        target = runs.newest(server, settings.experiment or project.package) if latest else runs.join(server, run)
+        if executor_input:
+            path = exports.leave_to_executor(target, only, executor_input, output_name)
+            click.echo(f"written to {path}", err=True)
+            return
+        made = exports.written(target, only, form, options)
+        _show_names(made.names)
+        if output is None:
+            click.echo(made.text, nl=False)
+        else:
+            write_aside(output, made.text)
+    except MetricsError as exc:
+        raise one_line_exit(exc) from exc
+    except OSError as exc:
+        raise click.ClickException(f"{exc.filename}: {exc.strerror}") from exc
+
+
+@metrics.command()
+@click.argument("file", type=click.File("rb"))
+@click.option("--legacy", is_flag=True, help="Judge for Kubeflow Pipelines before 1.0 too.")
+def validate(file: BinaryIO, *, legacy: bool) -> None:
+    """Say what Kubeflow Pipelines would drop or change in a metrics file.
+
+    FILE is what a component writes as mlpipeline-metrics; '-' reads it from standard input. Exit code 1 if there is
+    anything to say.
+    """
+    from rich.table import Table
+
+    from kedro_mlflow_metrics.kubeflow_rules import check
+
+    findings = check(file.read(), legacy=legacy)
+    if not findings:
+        click.echo(f"{file.name}: Kubeflow takes all of it, since version {'0.1' if legacy else '1.0'}.")
+        return
+    table = Table("entry", "metric", "problem", "Kubeflow", "versions")
+    for found in findings:
+        entry = "file" if found.entry is None else str(found.entry)
+        table.add_row(entry, found.name, found.problem, found.outcome.value, found.versions)
+    _print(table)
+    click.get_current_context().exit(1)
+
+
+def _print(table: Table, *, stderr: bool = False) -> None:
+    """Print a table, as wide as it needs where no terminal limits it."""
+    from rich.console import Console
+
+    tty = (sys.stderr if stderr else sys.stdout).isatty()
+    Console(stderr=stderr, width=None if tty else 200).print(table)
+
+
+def _show_names(names: Mapping[str, str]) -> None:
+    """Print which metrics have another name in Kubeflow."""
+    from rich.table import Table
+
+    table = Table("metric", "in Kubeflow")
+    for key, name in names.items():
+        if key != name:
+            table.add_row(key, name)
+    if table.row_count:
+        _print(table, stderr=True)
 
 
 def _project(metadata: Any, env: str | None) -> Project:  # noqa: ANN401 - kedro's ProjectMetadata
@@ -146,7 +261,6 @@ def _show(found: list[Waiting]) -> None:
     """Print a table of what waits."""
     from datetime import datetime
 
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("run", "points", "since", "address", "why")
@@ -161,7 +275,7 @@ def _show(found: list[Waiting]) -> None:
         )
         about = (_title(each), record.uri) if record else (each.folder.name, "")
         table.add_row(about[0], str(each.points), since, about[1], why)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    _print(table)
 
 
 def _drop(found: list[Waiting]) -> None:

@@ -14,7 +14,16 @@ from urllib.parse import urlsplit
 from kedro_mlflow_metrics.environment import lent
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.points import MetricPoint
-from kedro_mlflow_metrics.server import RunInfo, Server, one_line, safe_uri, tag_filter, to_run_info
+from kedro_mlflow_metrics.server import (
+    NEWEST_FIRST,
+    OLDEST_FIRST,
+    RunInfo,
+    Server,
+    one_line,
+    safe_uri,
+    tag_filter,
+    to_run_info,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,10 +82,15 @@ class ClientStore:
                 [experiment_id],
                 tag_filter(tag, value),
                 ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
-                order_by=["attributes.start_time ASC"],
+                order_by=[OLDEST_FIRST],
                 max_results=10,
             )
         return [to_run_info(dict(run.info)) for run in runs]
+
+    def newest_run(self, experiment_id: str) -> RunInfo | None:
+        with self._refusals():
+            found = self._client.search_runs([experiment_id], order_by=[NEWEST_FIRST], max_results=1)
+        return to_run_info(dict(found[0].info)) if found else None
 
     def delete_run(self, run_id: str) -> None:
         with self._refusals():

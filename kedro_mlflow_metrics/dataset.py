@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import pickle
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,10 +16,13 @@ from kedro.io import AbstractDataset, DatasetError
 
 from kedro_mlflow_metrics import catalog as catalogs
 from kedro_mlflow_metrics.errors import InvalidMetricsError, MetricsError
-from kedro_mlflow_metrics.points import MetricPoint, Points, Progress, to_points
+from kedro_mlflow_metrics.memory import Memory
+from kedro_mlflow_metrics.points import Points, Progress, to_points
 from kedro_mlflow_metrics.results import FORMS, from_points
 
 if TYPE_CHECKING:
+    from kedro_mlflow_metrics.kubeflow import Options
+    from kedro_mlflow_metrics.metrics_file import MetricsFile
     from kedro_mlflow_metrics.runs import Target
     from kedro_mlflow_metrics.server import Server
 
@@ -84,7 +87,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
     """
 
     DEFAULT_LOAD_ARGS: Mapping[str, Any] = {"as": "auto"}
-    DEFAULT_SAVE_ARGS: Mapping[str, Any] = {"on_invalid": "raise"}
+    DEFAULT_SAVE_ARGS: Mapping[str, Any] = {"on_invalid": "raise", "kubeflow": {}}
     _CHOICES: Mapping[str, tuple[str, ...]] = {"as": FORMS, "on_invalid": ("raise", "warn")}
 
     def __init__(  # noqa: PLR0913 - one argument per key of a catalog entry
@@ -92,6 +95,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         *,
         prefix: str | None = None,
         run_id: str | None = None,
+        filepath: str | os.PathLike[str] | None = None,
         load_args: dict[str, Any] | None = None,
         save_args: dict[str, Any] | None = None,
         version: Any = None,  # noqa: ANN401 - kedro.io.Version
@@ -102,8 +106,11 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         Args:
             prefix: What stands before each metric's name; ``""`` for nothing, None for the dataset's name.
             run_id: The MLflow run to write to and read from; None for the pipeline's run.
+            filepath: Where the metrics are also written as a metrics file of Kubeflow Pipelines v1; entries with
+                the same path share one file per run.
             load_args: ``as``: one of auto, points, values, last, frame.
-            save_args: ``on_invalid``: ``raise`` refuses a bad dict, ``warn`` leaves it out.
+            save_args: ``on_invalid``: ``raise`` refuses a bad dict, ``warn`` leaves it out. ``kubeflow``: a dict
+                with percentage, raw, order, names, strict; see `kedro_mlflow_metrics.kubeflow.Options`.
             version: Not accepted: every MLflow run is a version.
             metadata: Anything; kept for other tools.
 
@@ -119,12 +126,14 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         self._run_id = run_id
         self._load_args = self._checked("load_args", self.DEFAULT_LOAD_ARGS, load_args)
         self._save_args = self._checked("save_args", self.DEFAULT_SAVE_ARGS, save_args)
+        self._filepath, self._options = self._kubeflow(filepath, self._save_args["kubeflow"])
+        self._strict = self._options is not None and self._options.strict
         self.metadata = metadata
         self._name: str | None = None
         self._binding: Binding | None = None
         self._last: Target | None = None
         self._progress: tuple[str, Progress] = ("", Progress())
-        self._memory: dict[str, list[MetricPoint]] = {}
+        self._memory = Memory()
 
     @classmethod
     def _checked(cls, kind: str, defaults: Mapping[str, Any], given: dict[str, Any] | None) -> dict[str, Any]:
@@ -132,13 +141,30 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         for name, value in (given or {}).items():
             choices = cls._CHOICES.get(name) if name in defaults else tuple(defaults)
             wrong = name if name not in defaults else value
-            if name in defaults and value in (choices or ()):
+            if choices is None or (name in defaults and value in choices):
                 continue
-            close = get_close_matches(str(wrong), choices or (), 1)
+            close = get_close_matches(str(wrong), choices, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             what = f"{kind}: {name}" if name in defaults else kind
-            raise DatasetError(f"{what} has no {wrong!r}; accepted: {', '.join(choices or ())}{hint}")
+            raise DatasetError(f"{what} has no {wrong!r}; accepted: {', '.join(choices)}{hint}")
         return {**defaults, **(given or {})}
+
+    @staticmethod
+    def _kubeflow(filepath: object, options: object) -> tuple[Path | None, Options | None]:
+        """Check where Kubeflow's file is written, and how."""
+        if filepath is not None and (not isinstance(filepath, str | os.PathLike) or "://" in str(filepath)):
+            raise DatasetError(f"'filepath' is {filepath!r}; accepted: the path of a file on this machine, or null")
+        if filepath is None and not options:
+            return None, None
+        from kedro_mlflow_metrics.kubeflow import read_options
+
+        try:
+            checked = read_options(options, "save_args: kubeflow")
+        except MetricsError as exc:
+            raise DatasetError(str(exc)) from exc
+        if filepath is None:
+            raise DatasetError("save_args: kubeflow says how a file is written; name the file with 'filepath'")
+        return Path(filepath), checked
 
     @property
     def explicit_prefix(self) -> str | None:
@@ -160,7 +186,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         self._name, self._binding = name, binding
         self._last = binding.target
         self._progress = ("", Progress())
-        self._memory = {}
+        self._memory = Memory()
 
     def name_it(self, name: str, *, cached: bool) -> None:
         """Take the name alone, in a process where no pipeline was started; called by the hook."""
@@ -191,6 +217,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         """Save; Kedro would take a method of the name `_save` for the real one."""
         if not isinstance(data, Iterator):
             self._write(data)
+            self._complete_file(strict=self._strict)
             return
         if self._surroundings().cached:
             data_name = self._label()
@@ -210,10 +237,14 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             with here:
                 for item in items:
                     self._write(item)
+                    if (file := self._file()) is not None:
+                        file.refresh()
         except Exception:
             self._flush(complain=False)
+            self._complete_file(strict=False)
             raise
         self._flush()
+        self._complete_file(strict=self._strict)
 
     def _flush(self, *, complain: bool = True) -> None:
         """Send what waits, for as long as MLflow answers."""
@@ -238,12 +269,9 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         if not points:
             return
         if not enabled:
+            self._memory.add(points, self._spool())
             progress.adopt(draft)
             self._progress = ("", progress)
-            memory = self._remembered()
-            for some in points:
-                memory.setdefault(some.key, []).extend(some)
-            self._remember(memory)
             return
         from kedro_mlflow_metrics.logger import write
 
@@ -255,6 +283,26 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         self._last = target
         progress.adopt(draft)
         self._progress = (target.run.run_id, progress)
+        file = self._file()
+        if file is not None and self._options is not None:
+            file.take(points, self._options, self._full_prefix())
+
+    def _file(self) -> MetricsFile | None:
+        """Return Kubeflow's file of the run that was last saved to, None if the entry asks for none."""
+        if self._filepath is None or self._last is None or not self._surroundings().enabled:
+            return None
+        from kedro_mlflow_metrics.metrics_file import open_file
+
+        return open_file(self._filepath, self._last.server, self._last.record)
+
+    def _complete_file(self, *, strict: bool) -> None:
+        """Bring the file up to date at the end of a save."""
+        file = self._file()
+        if file is not None:
+            try:
+                file.complete(strict=strict)
+            except MetricsError as exc:
+                raise DatasetError(f"{self._label()}{exc}") from exc
 
     def _points(self, data: Any, progress: Progress) -> list[Points]:  # noqa: ANN401 - what `save` takes
         """Turn a save into points; ``on_invalid: warn`` leaves a bad mapping out."""
@@ -284,7 +332,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         """
         form = self._load_args["as"]
         if not self._surroundings().enabled:
-            remembered = [(self._stripped(key), points) for key, points in self._remembered().items()]
+            remembered = [(self._stripped(key), points) for key, points in self._memory.read(self._spool()).items()]
             if not remembered:
                 raise DatasetError(f"{self._label()}logging is switched off and nothing was saved in this run")
             return from_points(remembered, form)
@@ -310,7 +358,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
     def _exists(self) -> bool:
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
         if not self._surroundings().enabled:
-            return bool(self._remembered())
+            return bool(self._memory.read(self._spool()))
         target = self._reading_target()
         if target is None:
             return False
@@ -322,29 +370,15 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         return {
             "prefix": self._prefix,
             "run_id": self._run_id,
+            "filepath": None if self._filepath is None else self._filepath.as_posix(),
             "load_args": self._load_args,
             "save_args": self._save_args,
         }
 
-    # Switched off
-
     def _spool(self) -> Path | None:
-        """Return the file that worker processes share for this dataset."""
+        """Return the file that worker processes share for this dataset while logging is switched off."""
         folder = self._surroundings().spool
         return Path(folder, quote(self._own_name() or "", safe="")) if folder else None
-
-    def _remembered(self) -> dict[str, list[MetricPoint]]:
-        """Return what was saved while logging is switched off."""
-        spool = self._spool()
-        if spool is not None and spool.exists():
-            self._memory = pickle.loads(spool.read_bytes())  # noqa: S301 - our own file, in a private folder
-        return self._memory
-
-    def _remember(self, memory: dict[str, list[MetricPoint]]) -> None:
-        self._memory = memory
-        spool = self._spool()
-        if spool is not None:
-            spool.write_bytes(pickle.dumps(memory))
 
     def __getstate__(self) -> dict[str, Any]:
         """Take the name along: a worker process knows no catalog to find it in."""

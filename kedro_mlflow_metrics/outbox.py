@@ -44,6 +44,7 @@ class Outbox:
         asked: How many tries somebody waits for.
         busy: Whether the clock is trying.
         moved: When MLflow last answered for something, in seconds of the monotonic clock.
+        after_sending: Called by the clock when it has sent what waited.
     """
 
     def __init__(self, server: Server, record: Record, written: Callable[[], object]) -> None:
@@ -67,6 +68,7 @@ class Outbox:
         self.trouble: TrackingError | None = None
         self.tries = self.asked = 0
         self.moved = 0.0
+        self.after_sending: list[Callable[[], object]] = []
 
     @property
     def waiting(self) -> bool:
@@ -172,7 +174,13 @@ class Outbox:
             return self._journal
 
     def send_waiting(self) -> None:
-        """Send what waits in the journal; called by the clock."""
+        """Send what waits in the journal, and say so; called by the clock."""
+        self._send_waiting()
+        if self.trouble is None:
+            for follow in self.after_sending:
+                follow()
+
+    def _send_waiting(self) -> None:
         with self._sending:
             if self._closed:
                 return

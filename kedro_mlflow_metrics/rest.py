@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.environment import lent
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.server import RunInfo, Server, one_line, safe_uri, tag_filter, to_point, to_run_info
+from kedro_mlflow_metrics.results import json_value
+from kedro_mlflow_metrics.server import (
+    NEWEST_FIRST,
+    OLDEST_FIRST,
+    RunInfo,
+    Server,
+    one_line,
+    safe_uri,
+    tag_filter,
+    to_point,
+    to_run_info,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,11 +76,16 @@ class RestStore:
         body = {
             "experiment_ids": [experiment_id],
             "filter": tag_filter(tag, value),
-            "order_by": ["attributes.start_time ASC"],
+            "order_by": [OLDEST_FIRST],
             "max_results": 10,
             "run_view_type": "ALL" if deleted else "ACTIVE_ONLY",
         }
         return [to_run_info(run["info"]) for run in self._ask("POST", "runs/search", json=body).get("runs", ())]
+
+    def newest_run(self, experiment_id: str) -> RunInfo | None:
+        body = {"experiment_ids": [experiment_id], "order_by": [NEWEST_FIRST], "max_results": 1}
+        found = self._ask("POST", "runs/search", json=body).get("runs", ())
+        return to_run_info(found[0]["info"]) if found else None
 
     def delete_run(self, run_id: str) -> None:
         self._ask("POST", "runs/delete", json={"run_id": run_id})
@@ -193,7 +209,4 @@ def _json_metrics(some: Points) -> str:
 
 
 def _json_number(value: float) -> str:
-    """Spell what JSON has no number for as protobuf does."""
-    if math.isfinite(value):
-        return repr(value)
-    return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+    return repr(value) if math.isfinite(value) else f'"{json_value(value)}"'

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.points import MetricPoint
 
-__all__ = ["FORMS", "from_points"]
+__all__ = ["FORMS", "from_points", "json_value", "unclamped"]
 
 FORMS = ("auto", "points", "values", "last", "frame")
 
@@ -64,3 +64,10 @@ def _latest_by_step(points: Iterable[MetricPoint]) -> list[tuple[int, float]]:
 def unclamped(value: float) -> float:
     """Give back the infinity that MLflow's SQL stores keep as the largest float."""
     return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+
+
+def json_value(value: float) -> float | str:
+    """Spell what JSON has no number for as protobuf does."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

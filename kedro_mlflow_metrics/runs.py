@@ -34,6 +34,7 @@ __all__ = [
     "end",
     "join",
     "make",
+    "newest",
     "open_offline_run",
     "open_run",
     "open_shared_run",
@@ -147,6 +148,26 @@ def experiment_id(server: Server, name: str, *, given: bool = True) -> str:
             "INVALID_STATE",
         )
     return found[0]
+
+
+def newest(server: Server, experiment: str) -> Target:
+    """Return the run of an experiment that was started last; nothing is created.
+
+    Raises:
+        TrackingError: There is none, or the server does not answer.
+    """
+    store = open_store(server)
+    name = own("MLFLOW_EXPERIMENT_NAME")
+    ident = own("MLFLOW_EXPERIMENT_ID") if name is None else None
+    if ident is None and (found := store.experiment(name or experiment)) is not None:
+        ident = found[0]
+    run = store.newest_run(ident) if ident else None
+    if run is None:
+        where = f"experiment {ident or repr(name)} in MLflow at {safe_uri(server.uri)}"
+        raise TrackingError(
+            f"there is no run in {where}; log one, or name another by its id", "RESOURCE_DOES_NOT_EXIST"
+        )
+    return Target(server, run, active=False)
 
 
 def open_run(server: Server, experiment: str, name: str, tags: Mapping[str, str], *, active: bool = True) -> Target:

@@ -12,7 +12,19 @@ from kedro_mlflow_metrics.points import MetricPoint, Points
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Delivery", "RunInfo", "Server", "Store", "one_line", "safe_uri", "tag_filter", "to_point", "to_run_info"]
+__all__ = [
+    "NEWEST_FIRST",
+    "OLDEST_FIRST",
+    "Delivery",
+    "RunInfo",
+    "Server",
+    "Store",
+    "one_line",
+    "safe_uri",
+    "tag_filter",
+    "to_point",
+    "to_run_info",
+]
 
 
 class RunInfo(NamedTuple):
@@ -26,6 +38,9 @@ class RunInfo(NamedTuple):
     artifact_uri: str
     user_id: str
     lifecycle_stage: str
+
+
+OLDEST_FIRST, NEWEST_FIRST = "attributes.start_time ASC", "attributes.start_time DESC"
 
 
 @dataclass(frozen=True)
@@ -108,6 +123,9 @@ class Store(Protocol):
 
     def find_runs(self, experiment_id: str, tag: str, value: str, *, deleted: bool = False) -> list[RunInfo]:
         """Return the runs with a tag, the oldest first; deleted ones too if asked."""
+
+    def newest_run(self, experiment_id: str) -> RunInfo | None:
+        """Return the run that was started last, None if there is none."""
 
     def delete_run(self, run_id: str) -> None:
         """Mark a run as deleted."""

@@ -13,7 +13,7 @@ from kedro_mlflow_metrics.environment import own
 from kedro_mlflow_metrics.errors import SettingsError
 from kedro_mlflow_metrics.names import suggestion
 
-__all__ = ["RunSettings", "Settings", "local_uri", "read_settings"]
+__all__ = ["RunSettings", "Settings", "first_line", "local_uri", "read_settings"]
 
 FILE = "kedro_mlflow_metrics.yml"
 
@@ -110,7 +110,7 @@ def read_settings(data: object, credentials: Mapping[str, Any], where: str = FIL
     try:
         settings = Settings.model_validate(dict(data))
     except ValidationError as exc:
-        raise SettingsError(f"{where}: {_first_line(exc)}") from None
+        raise SettingsError(f"{where}: {first_line(exc, Settings, run=RunSettings, journal=JournalSettings)}") from None
     if settings.credentials is None:
         return settings
     entry = credentials.get(settings.credentials)
@@ -125,16 +125,20 @@ def read_settings(data: object, credentials: Mapping[str, Any], where: str = FIL
     return settings.model_copy(update={"secrets": secrets})
 
 
-def _first_line(error: ValidationError) -> str:
-    """Say the first complaint in one line, without the value: it may be a secret."""
+def first_line(error: ValidationError, model: type[BaseModel], **groups: type[BaseModel]) -> str:
+    """Say the first complaint in one line, without the value: it may be a secret.
+
+    Args:
+        error: What pydantic complains of.
+        model: What was checked.
+        groups: Its fields that are models themselves.
+    """
     first = error.errors(include_url=False, include_input=False)[0]
     path = [str(part) for part in first["loc"]]
     name = ".".join(path)
     if first["type"] != "extra_forbidden":
         return f"{name!r}: {first['msg']}"
-    models: dict[str, type[BaseModel]] = {"run": RunSettings, "journal": JournalSettings}
-    model = models.get(path[0], Settings)
-    fields = [field for field in model.model_fields if field != "secrets"]
+    fields = [field for field in groups.get(path[0], model).model_fields if field != "secrets"]
     close = get_close_matches(path[-1], fields, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"accepted: {', '.join(fields)}"
     return f"there is no setting {name!r}; {hint}"

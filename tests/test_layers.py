@@ -14,18 +14,18 @@ import kedro_mlflow_metrics
 PACKAGE = Path(kedro_mlflow_metrics.__file__).parent
 LAYERS = [
     {"errors"},
-    {"names", "environment", "locks", "progress"},
+    {"names", "environment", "locks", "progress", "kubeflow_rules"},
     {"parsing"},
     {"points"},
-    {"results", "server", "settings", "batching"},
-    {"rest", "client", "records"},
+    {"results", "server", "settings", "batching", "memory"},
+    {"rest", "client", "records", "kubeflow"},
     {"tracking", "journal"},
     {"sender"},
     {"outbox"},
     {"project", "logger", "runs"},
-    {"catalog", "leftovers", "reading"},
+    {"catalog", "leftovers", "reading", "metrics_file"},
     {"session", "fluent"},
-    {"opening"},
+    {"opening", "export"},
     {"dataset", "hook", "cli"},
 ]
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
