@@ -4,19 +4,22 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
+KFP1 := .venv-kfp1/bin
+KFP2 := .venv-kfp2/bin
 OLDEST_PINS := kedro==0.19.9 mlflow==2.18.0 'sqlalchemy<2.1' 'setuptools<81'
 NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest bench bench-quick lint clean
+.PHONY: help demo test test-oldest test-kubeflow bench bench-quick lint clean
 
 help:
-	@echo "make demo         train the example, then show what MLflow holds"
-	@echo "make test         run the tests"
-	@echo "make test-oldest  run the tests on the oldest supported Kedro and MLflow"
-	@echo "make bench        measure against MLflow's own functions; 'make bench-quick' in a minute"
-	@echo "make lint         ruff and mypy"
-	@echo "make clean        remove environments, caches and the example's store"
+	@echo "make demo           train the example, then show what MLflow holds"
+	@echo "make test           run the tests"
+	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
+	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
+	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
+	@echo "make lint           ruff and mypy"
+	@echo "make clean          remove environments, caches and the example's store"
 
 demo: .venv/.stamp
 	cd examples/digits && ../../$(BIN)/kedro run
@@ -27,6 +30,9 @@ test: .venv/.stamp .peer/.stamp
 
 test-oldest: .venv-oldest/.stamp
 	$(OLDEST)/python -m pytest -m "not newest and not minutes" --no-cov
+
+test-kubeflow: .venv-kfp1/.stamp .venv-kfp2/.stamp
+	KFP1=$(KFP1) $(KFP2)/python -m pytest -o addopts="-ra -n2 --dist=worksteal" tests/kubeflow
 
 bench: .venv/.stamp .peer/.stamp
 	$(BIN)/python benchmarks/saves.py
@@ -44,7 +50,7 @@ lint: .venv/.stamp
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .venv-oldest .peer .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf .venv .venv-oldest .venv-kfp1 .venv-kfp2 .peer .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	rm -rf examples/digits/mlflow.db examples/digits/mlruns examples/digits/.kedro_mlflow_metrics
 	find kedro_mlflow_metrics tests examples -name __pycache__ -type d -exec rm -rf {} +
 
@@ -64,4 +70,17 @@ clean:
 	python3 -m venv .venv-oldest || $(NO_VENV)
 	$(OLDEST)/pip install -q uv
 	$(OLDEST)/uv pip install -q --compile-bytecode --python $(OLDEST)/python $(OLDEST_PINS) -e '.[test]'
+	@touch $@
+
+# What an image for kedro-kubeflow holds; the MLflow that goes with its pydantic 1 fails with SQLAlchemy 2.1.
+.venv-kfp1/.stamp: pyproject.toml
+	python3 -m venv .venv-kfp1 || $(NO_VENV)
+	$(KFP1)/pip install -q uv
+	$(KFP1)/uv pip install -q --compile-bytecode --python $(KFP1)/python -e . kedro-kubeflow==0.11.0 kfp==1.8.24 'sqlalchemy<2.1'
+	@touch $@
+
+.venv-kfp2/.stamp: pyproject.toml
+	python3 -m venv .venv-kfp2 || $(NO_VENV)
+	$(KFP2)/pip install -q uv
+	$(KFP2)/uv pip install -q --compile-bytecode --python $(KFP2)/python -e . kfp==2.17.0 docker pytest pytest-xdist
 	@touch $@

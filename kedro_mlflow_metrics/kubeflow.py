@@ -14,12 +14,10 @@ from hashlib import sha1
 from itertools import count
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
-
 from kedro_mlflow_metrics.errors import InvalidMetricsError, SettingsError
+from kedro_mlflow_metrics.models import Model, checked, settable, validator
 from kedro_mlflow_metrics.points import MetricPoint, Points, Progress, to_points
 from kedro_mlflow_metrics.results import unclamped
-from kedro_mlflow_metrics.settings import first_line
 
 __all__ = [
     "Document",
@@ -47,7 +45,7 @@ _OTHER = {"modern": re.compile(r"[^-_A-Za-z0-9]+"), "legacy": re.compile(r"[^-a-
 Names = Literal["modern", "legacy"]
 
 
-class Options(BaseModel):
+class Options(Model):
     """How metrics stand in a v1 file.
 
     Attributes:
@@ -58,15 +56,13 @@ class Options(BaseModel):
         strict: Whether a file that cannot be written is an error.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     percentage: tuple[str, ...] = ()
     raw: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
     names: Names = "modern"
     strict: bool = False
 
-    @field_validator("percentage", "raw", "order", mode="before")
+    @validator("percentage", "raw", "order", before=True)
     @classmethod
     def _one_is_enough(cls, globs: object) -> object:
         return (globs,) if isinstance(globs, str) else globs
@@ -118,11 +114,8 @@ def read_options(given: object, where: str) -> Options:
         SettingsError: One line that says what is accepted.
     """
     if not isinstance(given, Mapping):
-        raise SettingsError(f"{where}: got {given!r}; accepted: a dict with {', '.join(Options.model_fields)}")
-    try:
-        return Options.model_validate(dict(given))
-    except ValidationError as exc:
-        raise SettingsError(f"{where}: {first_line(exc, Options)}") from None
+        raise SettingsError(f"{where}: got {given!r}; accepted: a dict with {', '.join(settable(Options))}")
+    return checked(Options, given, where)
 
 
 def latest(points: Iterable[Points]) -> dict[str, MetricPoint | None]:

@@ -7,22 +7,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr
 
 from kedro_mlflow_metrics.environment import own
 from kedro_mlflow_metrics.errors import SettingsError
+from kedro_mlflow_metrics.models import Model, changed, checked, validator
 from kedro_mlflow_metrics.names import suggestion
 
-__all__ = ["RunSettings", "Settings", "first_line", "local_uri", "read_settings"]
+__all__ = ["RunSettings", "Settings", "local_uri", "read_settings"]
 
 FILE = "kedro_mlflow_metrics.yml"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RunSettings(_Strict):
+class RunSettings(Model):
     """What the run is called, and whether nodes find it active.
 
     Attributes:
@@ -37,20 +34,20 @@ class RunSettings(_Strict):
     key: str | None = None
     active: bool = True
 
-    @field_validator("tags", mode="before")
+    @validator("tags", before=True)
     @classmethod
     def _as_text(cls, tags: object) -> object:
         return {str(k): str(v) for k, v in tags.items()} if isinstance(tags, Mapping) else tags
 
 
-class JournalSettings(_Strict):
+class JournalSettings(Model):
     """Where points wait that could not be sent."""
 
     path: str = ".kedro_mlflow_metrics"
     max_bytes: int = Field(default=2**30, gt=0)
 
 
-class Settings(_Strict):
+class Settings(Model):
     """All settings; every one has a default.
 
     Attributes:
@@ -78,7 +75,7 @@ class Settings(_Strict):
     journal: JournalSettings = JournalSettings()
     secrets: dict[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
 
-    @field_validator("separator")
+    @validator("separator")
     @classmethod
     def _takes(cls, separator: str) -> str:
         if not separator or suggestion(f"a{separator}b") != f"a{separator}b":
@@ -107,10 +104,7 @@ def read_settings(data: object, credentials: Mapping[str, Any], where: str = FIL
         raise SettingsError(f"{where}: got {type(data).__name__}; accepted: keys such as tracking_uri, experiment")
     if "secrets" in data:
         raise SettingsError(f"{where}: 'secrets' is no setting; name a key of credentials.yml in 'credentials'")
-    try:
-        settings = Settings.model_validate(dict(data))
-    except ValidationError as exc:
-        raise SettingsError(f"{where}: {first_line(exc, Settings, run=RunSettings, journal=JournalSettings)}") from None
+    settings = checked(Settings, data, where, run=RunSettings, journal=JournalSettings)
     if settings.credentials is None:
         return settings
     entry = credentials.get(settings.credentials)
@@ -122,26 +116,7 @@ def read_settings(data: object, credentials: Mapping[str, Any], where: str = FIL
             f"environment variables, such as MLFLOW_TRACKING_TOKEN{hint}"
         )
     secrets = {str(name).upper(): SecretStr(str(value)) for name, value in entry.items()}
-    return settings.model_copy(update={"secrets": secrets})
-
-
-def first_line(error: ValidationError, model: type[BaseModel], **groups: type[BaseModel]) -> str:
-    """Say the first complaint in one line, without the value: it may be a secret.
-
-    Args:
-        error: What pydantic complains of.
-        model: What was checked.
-        groups: Its fields that are models themselves.
-    """
-    first = error.errors(include_url=False, include_input=False)[0]
-    path = [str(part) for part in first["loc"]]
-    name = ".".join(path)
-    if first["type"] != "extra_forbidden":
-        return f"{name!r}: {first['msg']}"
-    fields = [field for field in groups.get(path[0], model).model_fields if field != "secrets"]
-    close = get_close_matches(path[-1], fields, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"accepted: {', '.join(fields)}"
-    return f"there is no setting {name!r}; {hint}"
+    return changed(settings, secrets=secrets)
 
 
 def local_uri(uri: str, root: Path) -> str:

@@ -14,7 +14,7 @@ import kedro_mlflow_metrics
 PACKAGE = Path(kedro_mlflow_metrics.__file__).parent
 LAYERS = [
     {"errors"},
-    {"names", "environment", "locks", "progress", "kubeflow_rules"},
+    {"names", "environment", "locks", "progress", "kubeflow_rules", "models"},
     {"parsing"},
     {"points"},
     {"results", "server", "settings", "batching", "memory"},

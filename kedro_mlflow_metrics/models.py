@@ -1,0 +1,79 @@
+"""pydantic as it is used here: version 2, or the 1.10 that kedro-kubeflow's kfp 1.8 holds on to."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pydantic
+
+from kedro_mlflow_metrics.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Model", "changed", "checked", "settable", "validator"]
+
+_OLD = pydantic.VERSION.startswith("1.")
+
+
+class Model(pydantic.BaseModel):
+    """What a user may set: other names are errors, and nothing is changed afterwards."""
+
+    if _OLD:
+
+        class Config:
+            """The same for pydantic 1."""
+
+            extra = "forbid"
+            frozen = True
+    else:
+        model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+Some = TypeVar("Some", bound=Model)
+
+
+def validator(*fields: str, before: bool = False) -> Callable[[Any], Any]:
+    """Decorate a class method that checks fields, before or after their types are."""
+    if _OLD:
+        return pydantic.validator(*fields, pre=before)  # type: ignore[deprecated, unused-ignore] # pydantic 1's own way
+    return pydantic.field_validator(*fields, mode="before" if before else "after")
+
+
+def checked(model: type[Some], given: Mapping[Any, Any], where: str, **groups: type[Model]) -> Some:
+    """Check what a user set.
+
+    Args:
+        model: What may be set.
+        given: What is.
+        where: How a message calls it.
+        groups: Fields that are models themselves.
+
+    Raises:
+        SettingsError: The first complaint in one line, without the value: it may be a secret.
+    """
+    text = {str(name): value for name, value in given.items()}
+    try:
+        return model.parse_obj(text) if _OLD else model.model_validate(text)
+    except pydantic.ValidationError as exc:
+        first = (exc.errors() if _OLD else exc.errors(include_url=False, include_input=False))[0]
+    path = [str(part) for part in first["loc"]]
+    name = ".".join(path)
+    if first["type"] not in ("extra_forbidden", "value_error.extra"):
+        raise SettingsError(f"{where}: {name!r}: {first['msg']}")
+    known = settable(groups.get(path[0], model))
+    close = get_close_matches(path[-1], known, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"accepted: {', '.join(known)}"
+    raise SettingsError(f"{where}: there is no setting {name!r}; {hint}")
+
+
+def settable(model: type[Model]) -> list[str]:
+    """Return what may be set."""
+    fields: dict[str, Any] = dict(getattr(model, "__fields__" if _OLD else "model_fields"))
+    return [name for name, field in fields.items() if not (field.field_info if _OLD else field).exclude]
+
+
+def changed(model: Some, **values: Any) -> Some:  # noqa: ANN401 - any field's
+    """Return a copy with other values, which are not checked."""
+    return model.copy(update=values) if _OLD else model.model_copy(update=values)
