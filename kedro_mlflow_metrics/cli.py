@@ -110,6 +110,10 @@ def export(  # noqa: PLR0913 - one per option
 
     if executor_input and (form != "kubeflow-v2" or output):
         raise click.UsageError("--executor-input goes with --format kubeflow-v2 alone, and names its file itself")
+    if form != "kubeflow-v1" and (
+        any(map(options.get, ("percentage", "raw", "order"))) or options["names"] != "modern"
+    ):
+        raise click.UsageError("--percentage, --raw, --order and --names go with --format kubeflow-v1")
     try:
         project = _project(metadata, env)
         settings = project.settings()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 from kedro.io import AbstractDataset, DatasetError
 
+from kedro_mlflow_metrics import arguments
 from kedro_mlflow_metrics import catalog as catalogs
 from kedro_mlflow_metrics.errors import InvalidMetricsError, MetricsError
 from kedro_mlflow_metrics.memory import Memory
@@ -21,7 +20,8 @@ from kedro_mlflow_metrics.points import Points, Progress, to_points
 from kedro_mlflow_metrics.results import FORMS, from_points
 
 if TYPE_CHECKING:
-    from kedro_mlflow_metrics.kubeflow import Options
+    import os
+
     from kedro_mlflow_metrics.metrics_file import MetricsFile
     from kedro_mlflow_metrics.runs import Target
     from kedro_mlflow_metrics.server import Server
@@ -117,16 +117,12 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         Raises:
             DatasetError: An argument that is not accepted.
         """
-        if version is not None:
-            raise DatasetError("every MLflow run is a version of its metrics; remove 'versioned' from this entry")
-        for name, value in (("prefix", prefix), ("run_id", run_id)):
-            if value is not None and not isinstance(value, str):
-                raise DatasetError(f"{name!r} is {value!r} ({type(value).__name__}); accepted: text, or null")
-        self._prefix = prefix
-        self._run_id = run_id
-        self._load_args = self._checked("load_args", self.DEFAULT_LOAD_ARGS, load_args)
-        self._save_args = self._checked("save_args", self.DEFAULT_SAVE_ARGS, save_args)
-        self._filepath, self._options = self._kubeflow(filepath, self._save_args["kubeflow"])
+        arguments.refuse_version(version)
+        self._prefix = arguments.text("prefix", prefix)
+        self._run_id = arguments.text("run_id", run_id)
+        self._load_args = arguments.merged("load_args", self.DEFAULT_LOAD_ARGS, self._CHOICES, load_args)
+        self._save_args = arguments.merged("save_args", self.DEFAULT_SAVE_ARGS, self._CHOICES, save_args)
+        self._filepath, self._options = arguments.file(filepath, self._save_args["kubeflow"])
         self._strict = self._options is not None and self._options.strict
         self.metadata = metadata
         self._name: str | None = None
@@ -134,37 +130,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         self._last: Target | None = None
         self._progress: tuple[str, Progress] = ("", Progress())
         self._memory = Memory()
-
-    @classmethod
-    def _checked(cls, kind: str, defaults: Mapping[str, Any], given: dict[str, Any] | None) -> dict[str, Any]:
-        """Merge arguments over their defaults; an unknown one is an error with a close match."""
-        for name, value in (given or {}).items():
-            choices = cls._CHOICES.get(name) if name in defaults else tuple(defaults)
-            wrong = name if name not in defaults else value
-            if choices is None or (name in defaults and value in choices):
-                continue
-            close = get_close_matches(str(wrong), choices, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            what = f"{kind}: {name}" if name in defaults else kind
-            raise DatasetError(f"{what} has no {wrong!r}; accepted: {', '.join(choices)}{hint}")
-        return {**defaults, **(given or {})}
-
-    @staticmethod
-    def _kubeflow(filepath: object, options: object) -> tuple[Path | None, Options | None]:
-        """Check where Kubeflow's file is written, and how."""
-        if filepath is not None and (not isinstance(filepath, str | os.PathLike) or "://" in str(filepath)):
-            raise DatasetError(f"'filepath' is {filepath!r}; accepted: the path of a file on this machine, or null")
-        if filepath is None and not options:
-            return None, None
-        from kedro_mlflow_metrics.kubeflow import read_options
-
-        try:
-            checked = read_options(options, "save_args: kubeflow")
-        except MetricsError as exc:
-            raise DatasetError(str(exc)) from exc
-        if filepath is None:
-            raise DatasetError("save_args: kubeflow says how a file is written; name the file with 'filepath'")
-        return Path(filepath), checked
+        self._in_parts = False
 
     @property
     def explicit_prefix(self) -> str | None:
@@ -193,6 +159,10 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         self._name = name
         self._binding = replace(self._surroundings(), cached=cached)
 
+    def expect_parts(self, *, in_parts: bool) -> None:
+        """Take whether a generator node is about to run, whose yields Kedro saves one by one; called by the hook."""
+        self._in_parts = in_parts
+
     def save(self, data: Any) -> None:  # noqa: ANN401 - the table in docs/reference/dataset.md
         """Check, stamp and log metrics; all of one save is checked before any of it is written.
 
@@ -217,7 +187,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         """Save; Kedro would take a method of the name `_save` for the real one."""
         if not isinstance(data, Iterator):
             self._write(data)
-            self._complete_file(strict=self._strict)
+            self._update_file(strict=self._strict, final=not self._in_parts)
             return
         if self._surroundings().cached:
             data_name = self._label()
@@ -237,14 +207,13 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             with here:
                 for item in items:
                     self._write(item)
-                    if (file := self._file()) is not None:
-                        file.refresh()
+                    self._update_file(strict=False)
         except Exception:
             self._flush(complain=False)
-            self._complete_file(strict=False)
+            self._update_file(strict=False, final=True)
             raise
         self._flush()
-        self._complete_file(strict=self._strict)
+        self._update_file(strict=self._strict, final=True)
 
     def _flush(self, *, complain: bool = True) -> None:
         """Send what waits, for as long as MLflow answers."""
@@ -295,14 +264,19 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
 
         return open_file(self._filepath, self._last.server, self._last.record)
 
-    def _complete_file(self, *, strict: bool) -> None:
-        """Bring the file up to date at the end of a save."""
+    def _update_file(self, *, strict: bool, final: bool = False) -> None:
+        """Bring Kubeflow's file up to date; at the end of a stream say what it leaves out."""
         file = self._file()
-        if file is not None:
-            try:
-                file.complete(strict=strict)
-            except MetricsError as exc:
-                raise DatasetError(f"{self._label()}{exc}") from exc
+        if file is None:
+            return
+        try:
+            if not final:
+                file.refresh(strict=strict)
+                return
+            file.complete(strict=strict)
+            file.warn()
+        except MetricsError as exc:
+            raise DatasetError(f"{self._label()}{exc}") from exc
 
     def _points(self, data: Any, progress: Progress) -> list[Points]:  # noqa: ANN401 - what `save` takes
         """Turn a save into points; ``on_invalid: warn`` leaves a bad mapping out."""

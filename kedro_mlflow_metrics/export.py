@@ -125,19 +125,23 @@ def leave_to_executor(target: Target, only: Sequence[str], given: str, output: s
         TrackingError: MLflow refused, or does not answer.
         InvalidMetricsError: The input is not what Kubeflow gives, or the file holds something else.
     """
-    text = given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8")
-    asked = _object(text, "--executor-input")
-    path = asked.get("outputs", {}).get("outputFile")
+    asked = _object(given if given.lstrip().startswith("{") else Path(given).read_bytes(), "--executor-input")
+    outputs = asked.get("outputs")
+    path = outputs.get("outputFile") if isinstance(outputs, dict) else None
     if not isinstance(path, str):
         raise InvalidMetricsError("--executor-input names no outputs.outputFile; pass what Kubeflow puts for {{$}}")
     file = Path(path)
-    known = _object(file.read_text(encoding="utf-8"), str(file)) if file.exists() and file.stat().st_size else {}
+    known = _object(file.read_bytes(), str(file)) if file.exists() and file.stat().st_size else {}
     merged = kubeflow.executor_output(known, asked, output, kubeflow.metadata(_last_points(target, only)))
-    write_aside(file, json.dumps(merged, allow_nan=False))
+    try:
+        text = json.dumps(merged, allow_nan=False)
+    except ValueError as exc:
+        raise InvalidMetricsError(f"{file} is no JSON that Kubeflow takes: {exc}") from None
+    write_aside(file, text)
     return file
 
 
-def _object(text: str, where: str) -> dict[str, Any]:
+def _object(text: str | bytes, where: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except ValueError as exc:

@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections import Counter
+from inspect import isgeneratorfunction
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
@@ -74,6 +75,8 @@ class MlflowPipelineHook:
         """Make the run active where the node runs, a worker process or thread too."""
         target = None
         for name, dataset, cached in catalogs.metrics_datasets(catalog):
+            if name in node.outputs:
+                dataset.expect_parts(in_parts=isgeneratorfunction(node.func))
             if dataset.binding is None and name in node.outputs:
                 dataset.name_it(catalogs.short(name), cached=cached)
             elif dataset.binding is not None:

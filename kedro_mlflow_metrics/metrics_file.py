@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import threading
@@ -17,11 +18,12 @@ from uuid import uuid4
 from kedro_mlflow_metrics.errors import MetricsError
 from kedro_mlflow_metrics.kubeflow import Entry, Options, document, entries, latest, warn_left_out
 from kedro_mlflow_metrics.locks import try_lock
-from kedro_mlflow_metrics.logger import outbox
+from kedro_mlflow_metrics.logger import outbox, watch_exit
+from kedro_mlflow_metrics.outbox import PERIOD_SECONDS
 from kedro_mlflow_metrics.records import make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from kedro_mlflow_metrics.outbox import Outbox
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.records import Record
     from kedro_mlflow_metrics.server import Server
 
-__all__ = ["MetricsFile", "finish", "open_file", "write_aside"]
+__all__ = ["MetricsFile", "open_file", "write_aside"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
@@ -51,11 +53,14 @@ class MetricsFile:
         self._note = self._delivery.folder / "kubeflow" / f"{tell}.json"
         self._metrics: dict[str, Entry] = {}
         self._without_value: set[str] = set()
+        self._left_out: tuple[Collection[str], Collection[str]] = (), ()
         self._named: set[str] = set()
         self._changed = False
+        self._written = -math.inf
         self._warned = False
         self._mutex = threading.Lock()
-        box.after_sending.append(self.complete)
+        box.followers.append(self._follow)
+        watch_exit()
 
     def take(self, points: Sequence[Points], options: Options, prefix: str) -> None:
         """Remember the last finite value of each key; nothing is written."""
@@ -65,10 +70,21 @@ class MetricsFile:
             _merge(self._metrics, entries(found, options, prefix))
             self._changed = True
 
-    def refresh(self) -> None:
-        """Bring the file up to date if all points are sent; else that follows the sending."""
-        if not self._box.waiting:
-            self.complete()
+    def refresh(self, *, strict: bool = False) -> None:
+        """Bring the file up to date at once; or, with points that come faster than once a second, as they are sent.
+
+        Raises:
+            MetricsError: It failed, and ``strict`` is set.
+        """
+        if not self._box.waiting or time.monotonic() - self._written >= PERIOD_SECONDS:
+            self.complete(strict=strict)
+
+    def _follow(self, closing: bool) -> None:  # noqa: FBT001 - called by the outbox
+        """Bring the file up to date when points were sent; at the end of the run let go of it."""
+        self.complete()
+        if closing:
+            self.warn()
+            _files.pop((os.getpid(), self._run, self._path), None)
 
     def complete(self, *, strict: bool = False) -> None:
         """Bring the file up to date.
@@ -82,23 +98,26 @@ class MetricsFile:
         with self._mutex:
             if not self._changed:
                 return
+            self._written = time.monotonic()
             try:
-                self._write()
+                with self._noted() as everybodys:
+                    _merge(everybodys, self._metrics)
+                    made = document(everybodys)
+                    write_aside(self._path, made.text)
             except OSError as exc:
                 text = f"the metrics file {self._path} for Kubeflow cannot be written: {exc.strerror or exc}"
-                if strict:
-                    raise MetricsError(f"{text}; MLflow has the metrics") from exc
-                if not self._warned:
+                if not (strict or self._warned):
                     log.warning("%s; the run goes on, MLflow has the metrics", text)
                 self._warned = True
+                if strict:
+                    raise MetricsError(f"{text}; MLflow has the metrics") from exc
+            else:
+                self._changed = False
+                self._left_out = self._without_value.difference(everybodys), made.left_out
 
-    def _write(self) -> None:
-        with self._noted() as everybodys:
-            _merge(everybodys, self._metrics)
-            made = document(everybodys)
-            write_aside(self._path, made.text)
-        self._changed = False
-        new = [sorted(set(keys) - self._named) for keys in (self._without_value.difference(everybodys), made.left_out)]
+    def warn(self) -> None:
+        """Name each key that Kubeflow will not show, once; a value may still come while a stream goes on."""
+        new = [sorted(set(keys) - self._named) for keys in self._left_out]
         self._named.update(*new)
         warn_left_out(*new)
 
@@ -122,9 +141,9 @@ class MetricsFile:
     def _read(self) -> dict[str, Entry]:
         try:
             noted = json.loads(self._note.read_bytes())
-        except (FileNotFoundError, ValueError):
+            return {key: Entry(*row) for key, row in noted["metrics"].items()} if noted["run"] == self._run else {}
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):  # whatever stands there
             return {}
-        return {key: Entry(*row) for key, row in noted["metrics"].items()} if noted["run"] == self._run else {}
 
 
 def _merge(into: dict[str, Entry], more: dict[str, Entry]) -> None:
@@ -142,7 +161,10 @@ def _lock(file: FileIO) -> None:
 
 
 def write_aside(path: Path, text: str) -> None:
-    """Replace a file in one step; raises OSError."""
+    """Replace a file in one step; what is no ordinary file is written to. Raises OSError."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8")
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}")
     try:
@@ -161,14 +183,6 @@ _files: dict[tuple[int, str, Path], MetricsFile] = {}
 def open_file(path: Path, server: Server, record: Record) -> MetricsFile:
     """Return the file of a run."""
     key = (os.getpid(), record.ident, path)
-    if key not in _files:
-        _files[key] = MetricsFile(path, outbox(server, record))
-    return _files[key]
-
-
-def finish(record: Record) -> None:
-    """Bring the files of a run up to date and forget them."""
-    for key in [key for key in _files if key[1] == record.ident]:
-        file = _files.pop(key)
-        if key[0] == os.getpid():
-            file.complete()
+    if (file := _files.get(key)) is None:
+        file = _files.setdefault(key, MetricsFile(path, outbox(server, record)))  # a thread may have been faster
+    return file

@@ -44,7 +44,7 @@ class Outbox:
         asked: How many tries somebody waits for.
         busy: Whether the clock is trying.
         moved: When MLflow last answered for something, in seconds of the monotonic clock.
-        after_sending: Called by the clock when it has sent what waited.
+        followers: Called when the clock has sent what waited, and with True when the outbox closes.
     """
 
     def __init__(self, server: Server, record: Record, written: Callable[[], object]) -> None:
@@ -68,7 +68,7 @@ class Outbox:
         self.trouble: TrackingError | None = None
         self.tries = self.asked = 0
         self.moved = 0.0
-        self.after_sending: list[Callable[[], object]] = []
+        self.followers: list[Callable[[bool], object]] = []
 
     @property
     def waiting(self) -> bool:
@@ -177,8 +177,11 @@ class Outbox:
         """Send what waits in the journal, and say so; called by the clock."""
         self._send_waiting()
         if self.trouble is None:
-            for follow in self.after_sending:
-                follow()
+            self._tell(closing=False)
+
+    def _tell(self, *, closing: bool) -> None:
+        for follow in self.followers:
+            follow(closing)
 
     def _send_waiting(self) -> None:
         with self._sending:
@@ -237,6 +240,7 @@ class Outbox:
             self._journal.close()
             remove(self._journal.path.parent)
             self._journal = None
+        self._tell(closing=True)
 
     def pause(self) -> None:
         """Hold the right to send while the process forks; a server that hangs is not waited for."""

@@ -163,7 +163,7 @@ def newest(server: Server, experiment: str) -> Target:
         ident = found[0]
     run = store.newest_run(ident) if ident else None
     if run is None:
-        where = f"experiment {ident or repr(name)} in MLflow at {safe_uri(server.uri)}"
+        where = f"experiment {(name or experiment)!r} in MLflow at {safe_uri(server.uri)}"
         raise TrackingError(
             f"there is no run in {where}; log one, or name another by its id", "RESOURCE_DOES_NOT_EXIST"
         )

@@ -7,7 +7,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -83,10 +82,6 @@ def finish(run: OpenRun, status: str) -> None:
     runs.deactivate(target)
     try:
         ending = leftovers.finish(target.server, target.record, status, owner=run.owner, shared=run.shared)
-        if "kedro_mlflow_metrics.metrics_file" in sys.modules:
-            from kedro_mlflow_metrics import metrics_file
-
-            metrics_file.finish(target.record)
     finally:
         environment.take_back(run.loan)
         if not _open:

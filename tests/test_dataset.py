@@ -234,8 +234,9 @@ class TestConstructor:
         assert copy._describe() == {
             "prefix": "p",
             "run_id": None,
+            "filepath": None,
             "load_args": {"as": "auto"},
-            "save_args": {"on_invalid": "raise"},
+            "save_args": {"on_invalid": "raise", "kubeflow": {}},
         }
 
     @pytest.mark.parametrize(

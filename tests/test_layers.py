@@ -25,7 +25,7 @@ LAYERS = [
     {"project", "logger", "runs"},
     {"catalog", "leftovers", "reading", "metrics_file"},
     {"session", "fluent"},
-    {"opening", "export"},
+    {"opening", "export", "arguments"},
     {"dataset", "hook", "cli"},
 ]
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
