@@ -334,12 +334,19 @@ def peak_mib() -> float:
     return int(status["VmHWM"].split()[0]) / 1024
 
 
-def options(name: str) -> argparse.Namespace:
-    """Read the command line."""
+def options(name: str, **flags: str) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        name: The benchmark's name.
+        flags: Flags that it has beside ``--quick``, and their help.
+    """
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--quick", action="store_true", help="few and short repetitions")
-    path = ROOT / f"build/benchmarks/{name}.json"
-    parser.add_argument("--json", type=Path, metavar="PATH", default=path, help="default: %(default)s")
+    for flag, meaning in flags.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=meaning)
+    parser.add_argument("--json", type=Path, metavar="PATH", help="default: build/benchmarks/NAME.json")
     chosen = parser.parse_args()
-    chosen.json = chosen.json.absolute()
+    said = "".join(f"-{flag}" for flag in flags if getattr(chosen, flag))
+    chosen.json = (chosen.json or ROOT / f"build/benchmarks/{name}{said}.json").absolute()
     return chosen

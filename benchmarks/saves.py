@@ -1,8 +1,9 @@
 """What a big save costs beside MLflow's own ``log_batch``, a small one beside ``log_metrics``, and where it goes.
 
 ``python benchmarks/saves.py`` starts its own servers and its own PostgreSQL on loopback and stops them. Times of
-saves are per point. A save of 1,000,000 points takes minutes in every real store; in full it is only sent to a
-server that takes batches at once, where it shows the client's time and memory.
+saves are per point. A save of 1,000,000 points takes minutes in every real store: ``--long`` measures nothing else,
+for half an hour. Without it such a save is only sent to a server that takes batches at once, where it shows the
+client's time and memory.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -89,6 +90,7 @@ FULL = Size(
     small=20,
     grown=(0, 100_000, 300_000, 1_000_000),
 )
+MILLION = 1_000_000
 QUICK = Size(
     rounds=1,
     points={10: 2_000},
@@ -498,15 +500,18 @@ def log_thousand(client: mlflow.MlflowClient, run_id: str, steps: Iterator[int])
 
 def main() -> int:
     """Measure everything."""
-    chosen = options("saves")
+    chosen = options("saves", long="only saves of 1,000,000 points, one of each")
     size = QUICK if chosen.quick else FULL
+    if chosen.long:
+        size = replace(FULL, long=dict.fromkeys((HERE, SERVER, POSTGRES), MILLION))
     report = Report("saves", chosen.json, quick=chosen.quick)
     with tempfile.TemporaryDirectory(prefix="saves") as name, ExitStack() as stack:
         folder = Path(name)
         os.chdir(folder)
         empty = store(folder)
-        report.section("dict to points, per point", to_columns(size))
-        report.section("memory: a server that answers at once", memory(folder, size))
+        if not chosen.long:
+            report.section("dict to points, per point", to_columns(size))
+            report.section("memory: a server that answers at once", memory(folder, size))
         here = f"sqlite:///{shutil.copy(empty, folder / 'here.db')}"
         server, database = stack.enter_context(mlflow_server(folder / "server", empty))
         places = [Place(HERE, here, here, folder), Place(SERVER, server.uri, database.uri, folder)]
@@ -521,11 +526,15 @@ def main() -> int:
             until_up(workers)
         for place in places:
             title = f"per point: {place.name}"
-            report.section(f"a big save, {title}", big_saves(place, size))
             if place.name in size.long:
                 report.section(f"a long save, {title}", long_save(place, size))
+            if chosen.long:
+                continue
+            report.section(f"a big save, {title}", big_saves(place, size))
             report.section(f"many keys, {title}", many_dicts(place, size))
             report.section(f"a small save: {place.name}", small_saves(place, size))
+        if chosen.long:
+            return report.finish()
         flights = {SERVER: server.uri, POSTGRES: places[-1].server.uri, f"{POSTGRES}, 2 workers": workers}
         for title, uri in flights.items() if workers else ():
             report.section(f"requests in flight: {title}", in_flight(uri, size.points[10], size.rounds))
