@@ -103,7 +103,11 @@ class ClientStore:
     def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
         from mlflow.entities import Metric
 
-        metrics = [Metric(p.key, p.value, p.timestamp, p.step) for points in batch for p in points]
+        metrics = [
+            Metric(some.key, value, timestamp, step)
+            for some in batch
+            for value, step, timestamp in zip(some.values, some.steps, some.timestamps, strict=True)
+        ]
         with self._refusals():
             self._client.log_batch(run_id, metrics)
 

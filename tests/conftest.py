@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import WarmKedro, warm_kedro
 
 BIN = Path(sys.executable).parent
 FOREIGN = ("MLFLOW_", "KUBEFLOW", "AIRFLOW", "KEDRO_")
@@ -131,9 +132,17 @@ class Project:
         return {**os.environ, "KEDRO_LOGGING_CONFIG": str(self.root / "conf/logging.yml"), **(env or {})}
 
     def kedro(
-        self, *arguments: str, env: dict[str, str] | None = None, fails: bool = False
+        self, *arguments: str, env: dict[str, str] | None = None, fails: bool = False, cold: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Run the real ``kedro`` command; its output is in ``stdout``, errors too."""
+        """Run the real ``kedro`` command; its output is in ``stdout``, errors too.
+
+        It is forked from a process that has imported Kedro and MLflow, unless ``cold`` asks for one that has not.
+        """
+        if not cold:
+            command = warm_kedro().start(self.root, *arguments, env=env)
+            code = command.wait()
+            assert (code != 0) == fails, command.output
+            return subprocess.CompletedProcess(arguments, code, command.output)
         done = subprocess.run(
             [BIN / "kedro", *arguments],
             cwd=self.root,
@@ -187,6 +196,12 @@ def _kedro_version() -> str:
     import kedro
 
     return kedro.__version__
+
+
+@pytest.fixture(scope="session")
+def kedro() -> WarmKedro:
+    """The warm ``kedro`` command, for what is more than a run to its end."""
+    return warm_kedro()
 
 
 @pytest.fixture

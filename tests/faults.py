@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from conftest import FOREIGN, Project, Store, free_port
+from commands import Command, WarmKedro
+from conftest import Project, Store, free_port
 
 HERE = Path(__file__).parent
 
@@ -234,70 +235,6 @@ def postgres() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.send_signal(signal.SIGINT)
         process.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-class WarmKedro:
-    """Starts the real ``kedro`` command in tenths of a second, by forking a process that has imported it."""
-
-    def __init__(self) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-        env |= dict.fromkeys(("KEDRO_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"), "true")
-        self._factory = subprocess.Popen(
-            [sys.executable, HERE / "warm.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-        )
-        self._number = 0
-
-    def start(self, root: Path, *arguments: str, env: dict[str, str] | None = None) -> Command:
-        """Start ``kedro ARGUMENTS`` in a project."""
-        self._number += 1
-        out = root / f"out-{self._number}.txt"
-        logging = {"KEDRO_LOGGING_CONFIG": str(root / "conf/logging.yml")}
-        job = {"cwd": str(root), "arguments": arguments, "env": {**logging, **(env or {})}, "out": str(out)}
-        self._factory.stdin.write(json.dumps(job) + "\n")
-        self._factory.stdin.flush()
-        return Command(int(self._factory.stdout.readline()), out)
-
-    def run(self, root: Path, *arguments: str, env: dict[str, str] | None = None, code: int = 0) -> str:
-        """Run ``kedro ARGUMENTS`` to its end; return its output."""
-        command = self.start(root, *arguments, env=env)
-        assert command.wait() == code, command.output
-        return command.output
-
-    def close(self) -> None:
-        self._factory.stdin.close()
-        self._factory.wait(20)
-
-
-class Command:
-    """A ``kedro`` command that `WarmKedro` started."""
-
-    def __init__(self, pid: int, out: Path) -> None:
-        self.pid, self._out = pid, out
-
-    @property
-    def output(self) -> str:
-        return self._out.read_text()
-
-    @property
-    def alive(self) -> bool:
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-    def wait(self, seconds: float = 120) -> int | None:
-        """Wait for the end; return the exit code, None if it was killed."""
-        deadline = time.monotonic() + seconds
-        while self.alive:
-            assert time.monotonic() < deadline, self.output
-            time.sleep(0.01)
-        code = Path(f"{self._out}.code")
-        return int(code.read_text()) if code.exists() else None
 
 
 BASE_TIME = 1_700_000_000_000

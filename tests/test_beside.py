@@ -29,7 +29,7 @@ def test_kedro_mlflow(project, runner):
     project.catalog(CATALOG)
     project.pipeline(PIPELINE)
     project.write("conf/local/mlflow.yml", f"server: {{mlflow_tracking_uri: '{project.store.uri}'}}\n")
-    out = project.kedro("run", "--runner", runner, env={"PYTHONPATH": str(PEER)}).stdout
+    out = project.kedro("run", "--runner", runner, env={"PYTHONPATH": str(PEER)}, cold=True).stdout
     assert "kedro_mlflow.framework.hooks" in out
     assert project.store.points() == {"m.a": [(0, 1.0)], "inside": [(0, 1.0)]}
     assert project.store.run["status"] == "FINISHED"

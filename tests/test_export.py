@@ -62,13 +62,6 @@ EXPORT = ("metrics", "export")
 
 
 @pytest.fixture(scope="session")
-def kedro():
-    warm = faults.WarmKedro()
-    yield warm
-    warm.close()
-
-
-@pytest.fixture(scope="session")
 def rich(tmp_path_factory, empty_store, kedro):
     """A project with a run of all kinds of metrics and, later, a small one; exports change nothing."""
     project = Project(tmp_path_factory.mktemp("export") / "project", empty_store)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from commands import Command, WarmKedro
 from conftest import Project, Store
-from faults import Command, MlflowServer, WarmKedro
+from faults import MlflowServer
 
 from kedro_mlflow_metrics.records import Record, read_record
 
@@ -203,13 +204,6 @@ def dice(request: pytest.FixtureRequest) -> random.Random:
 
 
 @pytest.fixture(scope="module")
-def warm() -> Iterator[WarmKedro]:
-    kedro = WarmKedro()
-    yield kedro
-    kedro.close()
-
-
-@pytest.fixture(scope="module")
 def any_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     folder = tmp_path_factory.mktemp("server")
     server = MlflowServer(f"sqlite:///{folder}/mlflow.db", folder)
@@ -223,7 +217,7 @@ def where(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def case(project: Project, warm: WarmKedro, request: pytest.FixtureRequest, empty_store: Path) -> Case:
+def case(project: Project, kedro: WarmKedro, request: pytest.FixtureRequest, empty_store: Path) -> Case:
     """Against a server with an empty store; a test that asks `where` meets a database in process too."""
     project.catalog(CATALOG)
     project.pipeline(PIPELINE)
@@ -232,14 +226,14 @@ def case(project: Project, warm: WarmKedro, request: pytest.FixtureRequest, empt
     logging = project.root / "conf/logging.yml"
     logging.write_text(logging.read_text().replace("loggers: {", quiet))
     if "where" in request.fixturenames and request.getfixturevalue("where") == "sqlite":
-        return Case(project, warm, None, project.store)
+        return Case(project, kedro, None, project.store)
     server = request.getfixturevalue("any_server")
     server.kill()
     for path in server.log.parent.glob("mlflow.db*"):
         path.unlink()
     shutil.copy(empty_store, server.log.parent / "mlflow.db")
     project.settings(f"tracking_uri: {server.start().uri}\n")
-    return Case(project, warm, server, Store(server.log.parent / "mlflow.db"))
+    return Case(project, kedro, server, Store(server.log.parent / "mlflow.db"))
 
 
 @pytest.mark.parametrize("moment", range((FAULTS + 1) // 2))

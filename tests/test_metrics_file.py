@@ -7,7 +7,6 @@ import signal
 import textwrap
 import threading
 
-import faults
 import pytest
 from conftest import free_port
 from faults import said, until
@@ -41,13 +40,6 @@ FORMS = ["list", *STREAMS]
 def gives(name, dicts, form):
     """Write a node that gives its dicts in a form."""
     return f"def {name}(): {'return' if form == 'list' else 'yield from'} {dicts}\n"
-
-
-@pytest.fixture(scope="session")
-def kedro():
-    warm = faults.WarmKedro()
-    yield warm
-    warm.close()
 
 
 class Case:

@@ -31,13 +31,6 @@ def now() -> int:
 
 
 @pytest.fixture(scope="session")
-def kedro():
-    warm = faults.WarmKedro()
-    yield warm
-    warm.close()
-
-
-@pytest.fixture(scope="session")
 def sqlite_server(tmp_path_factory, empty_store):
     with faults.mlflow_server(tmp_path_factory.mktemp("outages"), empty_store) as found:
         yield found

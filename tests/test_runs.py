@@ -99,7 +99,7 @@ def test_the_example_of_the_origin(project, prefix, expected):
     """The dict of the first user, with the name, an explicit prefix and none."""
     project.pipeline(ORIGIN)
     project.catalog(f"my_model_metrics:\n  type: kedro_mlflow_metrics.MlflowMetricsDataSet\n  {prefix}\n")
-    out = project.kedro("run").stdout
+    out = project.kedro("run", cold=True).stdout
     assert project.store.points() == {
         f"{expected}metric1": [(1, 1.1)],
         f"{expected}metric2": [(1, 1.1), (2, 1.2)],
@@ -246,7 +246,7 @@ def test_two_sessions_at_once(simple):
 
 def test_without_metrics(simple):
     """A pipeline without metrics datasets opens no run and never imports mlflow."""
-    out = simple.kedro("run", "--pipeline", "without").stdout
+    out = simple.kedro("run", "--pipeline", "without", cold=True).stdout
     assert "MLFLOW LOADED False" in out
     assert simple.store.runs == []
 

@@ -36,6 +36,7 @@ for name in (
 def run(job: dict) -> int:
     os.setsid()
     os.chdir(job["cwd"])
+    os.environ.clear()
     os.environ.update(job["env"])
     out = os.open(job["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for number in (1, 2):
