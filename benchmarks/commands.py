@@ -17,7 +17,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from itertools import product
@@ -55,6 +55,7 @@ class Size:
         loads: Repetitions of the loads.
         histories: What is loaded: how many keys of how many points.
         curve: How many points each of ten curves has that kedro-mlflow logs; 0 leaves kedro-mlflow out.
+        long: Whether it logs as many to a server; else a quarter.
     """
 
     starts: int
@@ -62,6 +63,7 @@ class Size:
     loads: int
     histories: tuple[tuple[int, int], ...]
     curve: int
+    long: bool = False
 
 
 FULL = Size(5, 4, 3, ((1, 1000), (100, 1000), (MANY, 100)), 1000)
@@ -520,7 +522,7 @@ def requests_of_loads(uri: str, delivery: Delivery, filled: dict[tuple[int, int]
 def beside_kedro_mlflow(place: Place, size: Size, uri: str) -> Iterator[Row]:
     """Run the same pipelines with kedro-mlflow: time, CPU and requests, once."""
     peer = environment("peer", theirs())
-    points = size.curve // 4 if uri else size.curve  # 10,000 requests of its take up to five minutes
+    points = size.curve // 4 if uri and not size.long else size.curve  # 10,000 requests of its take minutes
     pipelines = {"100 scalars": HUNDRED, f"10 curves of {points:,} points": CURVES.format(points=points)}
     for what, nodes in pipelines.items():
         found = {}
@@ -536,13 +538,18 @@ def beside_kedro_mlflow(place: Place, size: Size, uri: str) -> Iterator[Row]:
 
 def main() -> int:
     """Measure everything."""
-    chosen = options("commands")
-    size = QUICK if chosen.quick else FULL
+    chosen = options("commands", long="only kedro-mlflow beside us on a server, with 10 curves of 1,000 points")
+    size = QUICK if chosen.quick else replace(FULL, long=True) if chosen.long else FULL
     report = Report("commands", chosen.json, quick=chosen.quick)
     with tempfile.TemporaryDirectory(prefix="commands") as name:
         folder = Path(name)
         os.chdir(folder)
         place = Place(folder)
+        if chosen.long:
+            with mlflow_server(folder / "server", place.empty) as (real, _):
+                beside = beside_kedro_mlflow(place, size, real.uri)
+                report.section("beside kedro-mlflow: mlflow server on SQLite", beside)
+            return report.finish()
         delivery = Delivery(root=name)
         shutil.copy(place.empty, folder / "loads.db")
         filled = {(keys, points): fill(folder / "loads.db", keys, points) for keys, points in size.histories}
