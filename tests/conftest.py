@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import WarmKedro, warm_kedro
+from kedro_cli import WarmKedro, warm_kedro
 
 BIN = Path(sys.executable).parent
 FOREIGN = ("MLFLOW_", "KUBEFLOW", "AIRFLOW", "KEDRO_")

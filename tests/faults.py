@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from commands import Command, WarmKedro
 from conftest import Project, Store, free_port
+from kedro_cli import Command, WarmKedro
 
 HERE = Path(__file__).parent
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from commands import Command, WarmKedro
 from conftest import Project, Store
 from faults import MlflowServer
+from kedro_cli import Command, WarmKedro
 
 from kedro_mlflow_metrics.records import Record, read_record
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.minutes
-FAULTS = int(os.environ.get("FAULTS", "3"))
+FAULTS = int(os.environ.get("FAULTS", "2"))
 SEED = os.environ.get("FAULTS_SEED", str(time.time_ns()))
 START = 1_700_000_000_000
 CATALOG = "".join(f"{name}: {{type: kedro_mlflow_metrics.MlflowMetricsDataSet}}\n" for name in ("m", "n", "seen"))
