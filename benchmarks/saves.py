@@ -42,6 +42,7 @@ from kedro_mlflow_metrics.rest import RestStore
 from kedro_mlflow_metrics.server import Delivery, RunInfo, Server
 
 BIG, BY_KEY, CPU, SMALL = 1.05, 0.65, 0.3, 1.1  # of MLflow's own call, on the same store
+LOADED, IN_FLIGHT = 100, 0.35
 SECONDS_PER_POINT = {"lists of numbers": 1 / 1_000_000, "arrays": 1 / 1_000_000, "lists of dicts": 1 / 300_000}
 MOST_MIB = 50
 INTO = "INSERT INTO {} (key, value, timestamp, step, is_nan, run_uuid) VALUES "
@@ -335,6 +336,27 @@ def in_flight(uri: str, points: int, rounds: int) -> Iterator[Row]:
     yield Row(f"{points:,} points, 10 keys: {two}", wall[two], one, wall[one])
 
 
+def load_in_flight(uri: str, folder: Path, size: Size) -> Iterator[Row]:
+    """Compare a load of many histories with MLflow's client, which asks for one after the other."""
+    data = curves(200 * LOADED, LOADED)
+    client = mlflow.MlflowClient(uri)
+    with saving(Server(uri, 60.0, delivery=Delivery(root=str(folder)))) as dataset:
+        dataset.save(data)
+        run_id = dataset.binding.target.run.run_id
+
+        @contextmanager
+        def load() -> Iterator[Callable[[], object]]:
+            yield dataset.load
+
+        @contextmanager
+        def by_hand() -> Iterator[Callable[[], object]]:
+            yield lambda: [client.get_metric_history(run_id, key) for key in client.get_run(run_id).data.metrics]
+
+        ours, theirs = "load", "MlflowClient.get_metric_history, one after the other"
+        wall, _ = in_turns({ours: load, theirs: by_hand}, LOADED, size.rounds)
+    yield Row(f"{LOADED} keys of 200 points, per key", wall[ours], theirs, wall[theirs], IN_FLIGHT)
+
+
 @contextmanager
 def two_workers(database: str, folder: Path) -> Iterator[str]:
     """Run a real ``mlflow server --workers 2``."""
@@ -538,6 +560,8 @@ def main() -> int:
         flights = {SERVER: server.uri, POSTGRES: places[-1].server.uri, f"{POSTGRES}, 2 workers": workers}
         for title, uri in flights.items() if workers else ():
             report.section(f"requests in flight: {title}", in_flight(uri, size.points[10], size.rounds))
+        if workers:
+            report.section(f"a load: {POSTGRES}, 2 workers", load_in_flight(workers, folder, size))
         report.section("growth, per point: SQLite in process", growth(empty, folder, size))
     return report.finish()
 

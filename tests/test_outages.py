@@ -87,7 +87,7 @@ def test_faults_in_a_stream(bench, fault):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_in_a_big_save(bench, fault):
     """One save of 5,000 points whose third batch fails: the rest of it comes from the journal."""
-    bench.settings(timeout=1 if fault == "delay 2.5" else 5)
+    bench.settings(timeout=2 if fault == "delay 2.5" else 5)
     bench.proxy.plan = large(30_000) if fault == "413" else on_batches(fault, range(2, 3))
     out = bench.run("big", count=5_000)
     bench.complete(saved(5_000, "big.loss"))
