@@ -123,7 +123,6 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         self._load_args = arguments.merged("load_args", self.DEFAULT_LOAD_ARGS, self._CHOICES, load_args)
         self._save_args = arguments.merged("save_args", self.DEFAULT_SAVE_ARGS, self._CHOICES, save_args)
         self._filepath, self._options = arguments.file(filepath, self._save_args["kubeflow"])
-        self._strict = self._options is not None and self._options.strict
         self.metadata = metadata
         self._name: str | None = None
         self._binding: Binding | None = None
@@ -187,7 +186,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         """Save; Kedro would take a method of the name `_save` for the real one."""
         if not isinstance(data, Iterator):
             self._write(data)
-            self._update_file(strict=self._strict, final=not self._in_parts)
+            self._update_file(final=not self._in_parts)
             return
         if self._surroundings().cached:
             data_name = self._label()
@@ -207,13 +206,13 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             with here:
                 for item in items:
                     self._write(item)
-                    self._update_file(strict=False)
+                    self._update_file(complain=False)
         except Exception:
             self._flush(complain=False)
-            self._update_file(strict=False, final=True)
+            self._update_file(final=True, complain=False)
             raise
         self._flush()
-        self._update_file(strict=self._strict, final=True)
+        self._update_file(final=True)
 
     def _flush(self, *, complain: bool = True) -> None:
         """Send what waits, for as long as MLflow answers."""
@@ -264,11 +263,12 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
 
         return open_file(self._filepath, self._last.server, self._last.record)
 
-    def _update_file(self, *, strict: bool, final: bool = False) -> None:
-        """Bring Kubeflow's file up to date; at the end of a stream say what it leaves out."""
+    def _update_file(self, *, final: bool = False, complain: bool = True) -> None:
+        """Bring Kubeflow's file up to date; at the end of a save say what it leaves out."""
         file = self._file()
-        if file is None:
+        if file is None or self._options is None:
             return
+        strict = complain and self._options.strict
         try:
             if not final:
                 file.refresh(strict=strict)

@@ -55,8 +55,7 @@ def written(target: Target, only: Sequence[str], form: str, options: Mapping[str
     points = _last_points(target, only)
     if form == "kubeflow-v2":
         return Written(json.dumps(kubeflow.metadata(points), indent=1) + "\n", {})
-    made = kubeflow.document(kubeflow.entries(points, kubeflow.read_options(options, form)))
-    kubeflow.warn_left_out([key for key, point in points.items() if point is None], made.left_out)
+    made = kubeflow.told_document(points, kubeflow.read_options(options, form))
     return Written(made.text, made.names)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "names_of",
     "read_options",
     "to_json",
+    "told_document",
     "warn_left_out",
 ]
 
@@ -180,6 +181,17 @@ def document(metrics: Mapping[str, Entry]) -> Document:
     return Document(text + "\n", {key: names[key] for key in kept}, left_out)
 
 
+def told_document(points: Mapping[str, MetricPoint | None], options: Options, prefix: str = "") -> Document:
+    """Write a v1 file of last points, see `entries`, and warn of what it leaves out."""
+    made = document(entries(points, options, prefix))
+    warn_left_out(_without_value(points), made.left_out)
+    return made
+
+
+def _without_value(points: Mapping[str, MetricPoint | None]) -> list[str]:
+    return [key for key, point in points.items() if point is None]
+
+
 def _row(name: str, entry: Entry) -> dict[str, object]:
     return {"name": name, "numberValue": entry.value, **({"format": entry.format} if entry.format else {})}
 
@@ -241,10 +253,7 @@ def to_json(data: object, *, prefix: str = "", **options: Any) -> str:  # noqa: 
         SettingsError: An option that is not accepted.
     """
     chosen = read_options(options, "to_json")
-    points = _latest_of(data, prefix)
-    made = document(entries(points, chosen, f"{prefix}."))
-    warn_left_out([key for key, point in points.items() if point is None], made.left_out)
-    return made.text
+    return told_document(_latest_of(data, prefix), chosen, f"{prefix}.").text
 
 
 def log_metrics(data: object, output: Any, *, prefix: str = "") -> None:  # noqa: ANN401 - kfp.dsl.Output[Metrics]
@@ -275,7 +284,7 @@ def metadata(points: Mapping[str, MetricPoint | None]) -> dict[str, float]:
     reserved = sorted(RESERVED.intersection(points))
     if reserved:
         log.warning("Left out for Kubeflow, which uses these names itself: %s; rename them", ", ".join(reserved))
-    warn_left_out([key for key, point in points.items() if point is None], ())
+    warn_left_out(_without_value(points), ())
     return {key: point.value for key, point in sorted(points.items()) if point is not None and key not in RESERVED}
 
 

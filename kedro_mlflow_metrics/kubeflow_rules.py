@@ -245,5 +245,5 @@ def _half_known(problem: str) -> _Verdicts:
 
 def _shown(text: str) -> str:
     """Quote a text on one printable line, cut, without the square brackets that Kedro's log swallows."""
-    text = text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004
+    text = text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - a line of a terminal
     return repr(text).replace("[", "(").replace("]", ")")

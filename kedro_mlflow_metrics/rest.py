@@ -196,9 +196,6 @@ def _seconds(retry_after: str | None) -> float:
 def _json_metrics(some: Points) -> str:
     """Spell the points of one key; a dict per point and JSON of it would cost three times as much."""
     key = encode_basestring_ascii(some.key)
-    if len(some.values) == 1:
-        value, step, timestamp = some.values[0], some.steps[0], some.timestamps[0]
-        return f'{{"key":{key},"value":{_json_number(value)},"timestamp":{timestamp},"step":{step}}}'
     values = map(repr, some.values) if all(map(math.isfinite, some.values)) else map(_json_number, some.values)
     return ",".join(
         [

@@ -16,7 +16,7 @@ __all__ = ["FORMS", "from_points", "json_value", "unclamped"]
 FORMS = ("auto", "points", "values", "last", "frame")
 
 
-def from_points(histories: Iterable[tuple[str, Iterable[MetricPoint]]], form: str) -> Any:  # noqa: ANN401
+def from_points(histories: Iterable[tuple[str, Iterable[MetricPoint]]], form: str) -> Any:  # noqa: ANN401 - by form
     """Give histories the form that ``load_args: {as: ...}`` names.
 
     Args:
@@ -38,7 +38,7 @@ def from_points(histories: Iterable[tuple[str, Iterable[MetricPoint]]], form: st
     return {name: _metric(_latest_by_step(points), form) for name, points in histories}
 
 
-def _metric(points: list[tuple[int, float]], form: str) -> Any:  # noqa: ANN401
+def _metric(points: list[tuple[int, float]], form: str) -> Any:  # noqa: ANN401 - by form
     if form == "values":
         return [value for _, value in points]
     if form == "last":

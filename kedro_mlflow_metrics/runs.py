@@ -127,10 +127,9 @@ def experiment_id(server: Server, name: str, *, given: bool = True) -> str:
     Raises:
         TrackingError: The experiment is deleted, or the server does not answer.
     """
-    ident = own("MLFLOW_EXPERIMENT_ID")
-    if given and ident and not own("MLFLOW_EXPERIMENT_NAME"):
+    ident, name = _asked_for(name) if given else ("", name)
+    if ident:
         return ident
-    name = (given and own("MLFLOW_EXPERIMENT_NAME")) or name
     store = open_store(server, retries=0)
     found = store.experiment(name)
     if found is None:
@@ -150,6 +149,12 @@ def experiment_id(server: Server, name: str, *, given: bool = True) -> str:
     return found[0]
 
 
+def _asked_for(experiment: str) -> tuple[str, str]:
+    """Return id and name of an experiment: what MLflow's environment variables say, of them the name first."""
+    name = own("MLFLOW_EXPERIMENT_NAME")
+    return "" if name else own("MLFLOW_EXPERIMENT_ID") or "", name or experiment
+
+
 def newest(server: Server, experiment: str) -> Target:
     """Return the run of an experiment that was started last; nothing is created.
 
@@ -157,13 +162,12 @@ def newest(server: Server, experiment: str) -> Target:
         TrackingError: There is none, or the server does not answer.
     """
     store = open_store(server)
-    name = own("MLFLOW_EXPERIMENT_NAME")
-    ident = own("MLFLOW_EXPERIMENT_ID") if name is None else None
-    if ident is None and (found := store.experiment(name or experiment)) is not None:
+    ident, name = _asked_for(experiment)
+    if not ident and (found := store.experiment(name)) is not None:
         ident = found[0]
     run = store.newest_run(ident) if ident else None
     if run is None:
-        where = f"experiment {(name or experiment)!r} in MLflow at {safe_uri(server.uri)}"
+        where = f"experiment {name!r} in MLflow at {safe_uri(server.uri)}"
         raise TrackingError(
             f"there is no run in {where}; log one, or name another by its id", "RESOURCE_DOES_NOT_EXIST"
         )
@@ -197,14 +201,14 @@ def open_offline_run(  # noqa: PLR0913, PLR0917 - what `make` needs later
     Raises:
         JournalError: The journal's folder takes no more.
     """
-    named = own("MLFLOW_EXPERIMENT_NAME")
+    ident, named = _asked_for(experiment)
     record = Record(
         portable_uri(server),
         local_id=local_id,
         env=server.delivery.env,
         name=name,
-        experiment=named or experiment,
-        experiment_id="" if named else own("MLFLOW_EXPERIMENT_ID") or "",
+        experiment=named,
+        experiment_id=ident,
         run_key=key or "",
         tags={tag: safe_uri(text) for tag, text in _with_context(tags, name).items()},
         start_time=now(),
@@ -237,7 +241,7 @@ def make(server: Server, record: Record) -> Record:
     return replace(record, run_id=oldest.run_id, experiment_id=ident)
 
 
-def open_shared_run(  # noqa: PLR0913
+def open_shared_run(  # noqa: PLR0913 - those of `open_run`, and the key
     server: Server, experiment: str, name: str, tags: Mapping[str, str], key: str, *, active: bool = True
 ) -> Target:
     """Find the run that carries a run key, or create it; of two that were created at once the older is it."""
