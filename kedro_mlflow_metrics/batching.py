@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from itertools import compress
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING
+
+from kedro_mlflow_metrics.points import Points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kedro_mlflow_metrics.points import Points
-
-__all__ = ["MAX_POINTS", "after", "batches", "count"]
+__all__ = ["MAX_POINTS", "after", "apart", "batches", "count"]
 
 MAX_POINTS = 1000
+MAX_KEYS = 100
 MAX_BYTES = 900_000
 _POINT_BYTES = 100
 
@@ -50,3 +53,21 @@ def after(points: Iterable[Points], number: int) -> list[Points]:
             left.append(some[number:] if number else some)
         number = max(0, number - len(some.values))
     return left
+
+
+def apart(points: Iterable[Points]) -> Iterator[list[Points]]:
+    """Cut points into pieces of at most 100 keys, in which either all values are NaN or none is."""
+    numbers: list[Points] = []
+    nans: list[Points] = []
+    for some in points:
+        missing = list(map(math.isnan, some.values))
+        for kind, chosen in ((nans, missing), (numbers, [not nan for nan in missing])):
+            if any(chosen):
+                kind.append(some if all(chosen) else _chosen(some, chosen))
+    for kind in (numbers, nans):
+        yield from (kind[start : start + MAX_KEYS] for start in range(0, len(kind), MAX_KEYS))
+
+
+def _chosen(some: Points, chosen: list[bool]) -> Points:
+    steps, timestamps = (list(compress(column, chosen)) for column in (some.steps, some.timestamps))
+    return Points(some.key, list(compress(some.values, chosen)), steps, timestamps)

@@ -19,6 +19,7 @@ from kedro_mlflow_metrics.server import (
     OLDEST_FIRST,
     RunInfo,
     Server,
+    error_code,
     one_line,
     safe_uri,
     tag_filter,
@@ -149,9 +150,9 @@ def _told(error: Exception, server: Server) -> TrackingError:
     """Say in one line what MLflow or the database raised, and whether it may pass."""
     where = f"MLflow at {safe_uri(server.uri)}"
     text = one_line(str(error) or type(error).__name__, server)
-    code = str(getattr(error, "error_code", ""))
+    code = error_code(str(getattr(error, "error_code", "")), str(error))
     if isinstance(error, ImportError) or any(mark in str(error) for mark in _HOPELESS):
-        code = "BAD_REQUEST"
+        code = TrackingError.UNUSABLE_ADDRESS
     told = TrackingError(f"{where} refused: {text}", code)
     return TrackingError(f"{where} cannot be used at the moment: {text}", code) if told.outage else told
 
@@ -169,7 +170,7 @@ def _probe(server: Server) -> None:
                 database.execute("BEGIN IMMEDIATE" if os.access(path, os.W_OK) else "PRAGMA schema_version")
             database.close()
         except (OSError, sqlite3.Error) as exc:
-            code = "" if "locked" in str(exc) else "BAD_REQUEST"
+            code = "" if "locked" in str(exc) else TrackingError.UNUSABLE_ADDRESS
             raise TrackingError(f"{where} cannot be used: {one_line(str(exc), server)}", code) from exc
     elif dialect in _PORTS and parts.hostname:
         try:

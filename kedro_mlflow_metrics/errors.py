@@ -9,6 +9,7 @@ __all__ = ["InvalidMetricsError", "JournalError", "MetricsError", "SettingsError
 _CREDENTIALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
 _REFUSALS = (
     *_CREDENTIALS,
+    "ALREADY_THERE",
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
     "INVALID_STATE",
@@ -16,6 +17,7 @@ _REFUSALS = (
     "NOT_FOUND",
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
+    "UNUSABLE_ADDRESS",
 )
 
 
@@ -45,12 +47,14 @@ class TrackingError(MetricsError):
 
     Args:
         message: One line.
-        code: MLflow's error code where it gave one, e.g. ``RESOURCE_DOES_NOT_EXIST``; `TIMED_OUT` or `TOO_LARGE`.
+        code: MLflow's error code where it gave one, e.g. ``RESOURCE_DOES_NOT_EXIST``, or one of those below.
         retry_after: Seconds that the server asked to wait.
     """
 
+    ALREADY_THERE = "ALREADY_THERE"  # points of the request are stored, so the request was refused as a whole
     TIMED_OUT = "TIMED_OUT"
     TOO_LARGE = "TOO_LARGE"
+    UNUSABLE_ADDRESS = "UNUSABLE_ADDRESS"  # it can never work, whatever is there
 
     def __init__(self, message: str, code: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message)

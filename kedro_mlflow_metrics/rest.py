@@ -18,6 +18,7 @@ from kedro_mlflow_metrics.server import (
     OLDEST_FIRST,
     RunInfo,
     Server,
+    error_code,
     one_line,
     safe_uri,
     tag_filter,
@@ -146,16 +147,23 @@ class RestStore:
                 "PERMISSION_DENIED",
             )
         if isinstance(data, dict) and "error_code" in data:
-            text = one_line(str(data.get("message", "")), self._server)
-            refusal = TrackingError(f"{where} refused: {text}", str(data["error_code"]))
+            text = str(data.get("message", ""))
+            code = error_code(str(data["error_code"]), text)
+            text = one_line(text, self._server)
+            refusal = TrackingError(f"{where} refused: {text}", code)
             if not refusal.outage:
                 raise refusal
+            raise TrackingError(f"{where} cannot be used at the moment: {text}", code, self._pause(answer))
         hint = "a login page?" if answer.history else "is it the address of a tracking server?"
         raise TrackingError(
             f"{where} gave no answer of MLflow's (HTTP {status}); {hint}",
             TrackingError.TOO_LARGE if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else "",
-            min(_seconds(answer.headers.get("Retry-After")), _LONGEST_RETRY_SECONDS),
+            self._pause(answer),
         )
+
+    def _pause(self, answer: Any) -> float:  # noqa: ANN401 - requests.Response
+        """Return how many seconds the server asks to wait."""
+        return min(_seconds(answer.headers.get("Retry-After")), _LONGEST_RETRY_SECONDS)
 
     def _unreachable(self, error: Exception) -> TrackingError:
         text = str(error)
@@ -171,7 +179,8 @@ class RestStore:
         else:
             reason = one_line(text, self._server)
         if any(mark in text for mark in _HOPELESS):
-            return TrackingError(f"{where} can never be reached: {reason}; correct the address", "BAD_REQUEST")
+            unusable = TrackingError.UNUSABLE_ADDRESS
+            return TrackingError(f"{where} can never be reached: {reason}; correct the address", unusable)
         return TrackingError(
             f"{where} cannot be reached: {reason}; start the server or correct "
             "tracking_uri in kedro_mlflow_metrics.yml or MLFLOW_TRACKING_URI",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kedro_mlflow_metrics.batching import MAX_POINTS, batches, count
+from kedro_mlflow_metrics.batching import MAX_POINTS, apart, batches, count
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.tracking import open_store
 
@@ -66,6 +66,8 @@ class Sender:
             self._store = None
             if not self._server.repeatable and not strict:
                 self._refused += [(point, str(exc)) for some in batch for point in some]
+            elif exc.code == TrackingError.ALREADY_THERE:
+                self._send_again(batch, strict=strict)
             elif exc.outage:
                 self._shrink(exc, batch, strict=strict)
             elif strict or exc.credentials or not self._has_run():
@@ -86,6 +88,20 @@ class Sender:
         if trouble.code != TrackingError.TOO_LARGE or count(batch) <= _LEAST_POINTS:
             raise trouble
         self._send_halves(batch, strict=strict)
+
+    def _send_again(self, batch: list[Points], *, strict: bool) -> None:
+        """Send a batch of which some is stored, after an answer that was lost; a point that is refused alone is there.
+
+        MLflow before 3.17 refuses such a batch as a whole if it holds a NaN, and before 3.10 one of more than 100 keys.
+        """
+        if count(batch) == 1:
+            return
+        pieces = list(apart(batch))
+        if len(pieces) == 1:
+            self._send_halves(batch, strict=strict)
+        else:
+            for piece in pieces:
+                self._send(piece, strict=strict)
 
     def _send_halves(self, batch: list[Points], *, strict: bool) -> None:
         for half in batches(batch, (count(batch) + 1) // 2):

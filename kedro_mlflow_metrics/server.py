@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.points import MetricPoint, Points
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ __all__ = [
     "RunInfo",
     "Server",
     "Store",
+    "error_code",
     "one_line",
     "safe_uri",
     "tag_filter",
@@ -161,6 +164,31 @@ def one_line(text: str, server: Server) -> str:
         text = text.replace(secret, "***")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if lines else text)[:300].replace("[", "(").replace("]", ")").rstrip(".")
+
+
+# SQLite; PostgreSQL and SQL Server; MySQL since 8.0.19; MySQL before, which does not name the table.
+_SAME_POINT = re.compile(
+    r"UNIQUE constraint failed: metrics\."
+    r"|\bmetric_pk\b"
+    r"|for key 'metrics\.PRIMARY'"
+    r"|for key 'PRIMARY'.*INSERT INTO metrics\b",
+    re.DOTALL,
+)
+_UNIQUE = re.compile("unique|duplicate", re.IGNORECASE)
+
+
+def error_code(code: str, text: str) -> str:
+    """Return MLflow's error code, but say more precisely what failed where it only says that its database did.
+
+    MLflow answers BAD_REQUEST for whatever its database raises, an exhausted pool of connections too. That is an
+    outage, as is a unique key that another process took first. Two things will not change by trying again: a point
+    that is stored already, and a constraint that the points violate.
+    """
+    if code != "BAD_REQUEST":
+        return code
+    if _SAME_POINT.search(text):
+        return TrackingError.ALREADY_THERE
+    return code if "constraint" in text.lower() and not _UNIQUE.search(text) else ""
 
 
 def tag_filter(tag: str, value: str) -> str:

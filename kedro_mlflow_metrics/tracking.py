@@ -28,7 +28,9 @@ def open_store(server: Server, *, retries: int = 3) -> Store:
         from kedro_mlflow_metrics.rest import RestStore
 
         if not urlsplit(server.uri).hostname:
-            raise TrackingError(f"the address {safe_uri(server.uri)} names no server; correct it", "BAD_REQUEST")
+            raise TrackingError(
+                f"the address {safe_uri(server.uri)} names no server; correct it", TrackingError.UNUSABLE_ADDRESS
+            )
         return RestStore(server, retries)
     from kedro_mlflow_metrics.client import ClientStore
 

@@ -1,0 +1,57 @@
+"""What an answer of MLflow's database means, and how points are sent that may be stored already."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kedro_mlflow_metrics.batching import apart
+from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.points import Points
+from kedro_mlflow_metrics.server import error_code
+
+THERE, REFUSED, OUTAGE = TrackingError.ALREADY_THERE, "BAD_REQUEST", ""
+SQL = "[SQL: INSERT INTO metrics (key, value, timestamp) VALUES (?, ?, ?)]"
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        (f"(sqlite3.IntegrityError) UNIQUE constraint failed: metrics.key, metrics.step\n{SQL}", THERE),
+        (f'(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint "metric_pk"\n{SQL}', THERE),
+        (f"(1062, \"Duplicate entry 'a-1' for key 'metrics.PRIMARY'\")\n{SQL}", THERE),
+        (f"(1062, \"Duplicate entry 'a-1' for key 'PRIMARY'\")\n{SQL}", THERE),
+        (f"Violation of PRIMARY KEY constraint 'metric_pk'. Cannot insert duplicate key\n{SQL}", THERE),
+        ("(sqlite3.IntegrityError) UNIQUE constraint failed: latest_metrics.key, latest_metrics.run_uuid", OUTAGE),
+        ('duplicate key value violates unique constraint "latest_metric_pk"', OUTAGE),
+        ("(1062, \"Duplicate entry 'a' for key 'PRIMARY'\")\n[SQL: INSERT INTO latest_metrics (key) VALUES]", OUTAGE),
+        ("QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout 30.00", OUTAGE),
+        ("(sqlite3.IntegrityError) NOT NULL constraint failed: metrics.value", REFUSED),
+        ('insert or update violates foreign key constraint "metrics_run_uuid_fkey"', REFUSED),
+    ],
+)
+def test_what_a_failure_of_the_database_means(text, meaning):
+    """An overload passes, a stored point is a success, a violated constraint stays a refusal."""
+    assert error_code("BAD_REQUEST", text) == meaning
+    assert TrackingError(text, meaning).outage == (meaning == OUTAGE)
+    assert error_code("INVALID_PARAMETER_VALUE", text) == "INVALID_PARAMETER_VALUE"
+
+
+values = st.lists(st.sampled_from([1.0, math.nan, math.inf]), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(values, max_size=250))
+def test_pieces_that_no_version_refuses(columns):
+    """At most 100 keys each, NaN apart from numbers, and nothing lost."""
+    points = [Points(f"m{key}", row, range(len(row)), range(len(row))) for key, row in enumerate(columns)]
+    pieces = list(apart(points))
+    flat = [point for piece in pieces for some in piece for point in some]
+    assert Counter(map(repr, flat)) == Counter(repr(point) for some in points for point in some)
+    for piece in pieces:
+        assert 0 < len(piece) <= 100
+        assert len({math.isnan(value) for some in piece for value in some.values}) == 1
