@@ -31,9 +31,9 @@ from conftest import Project
 from faults import Proxy, mlflow_server
 from packaging.requirements import Requirement
 
-from kedro_mlflow_metrics import runs
 from kedro_mlflow_metrics.dataset import Binding, MlflowMetricsDataset
-from kedro_mlflow_metrics.server import Delivery, Server
+from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking.address import Delivery, Server
 
 FREE, NEAR = 1.05, 1.1  # of Kedro alone; of the same by hand
 HERE = Path(__file__).parent
@@ -329,12 +329,16 @@ def step(name):
     times[name], begun = time.perf_counter() - begun, time.perf_counter()
 import kedro.framework.cli.cli, kedro.framework.session, kedro.io, kedro.runner
 step("kedro")
-from kedro_mlflow_metrics import hook, dataset, session, opening, leftovers, settings
+from kedro_mlflow_metrics import hook, dataset
+from kedro_mlflow_metrics.runs import lifetime as session
+from kedro_mlflow_metrics.runs import choose as opening
+from kedro_mlflow_metrics.delivery import leftovers
+from kedro_mlflow_metrics.project import settings
 step("import of our modules and pydantic, which mlflow imports too")
 import mlflow
 step("import mlflow")
-from kedro_mlflow_metrics import runs
-from kedro_mlflow_metrics.server import Delivery, Server
+from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking.address import Delivery, Server
 server = Server(sys.argv[1], delivery=Delivery(root=sys.argv[2]))
 store = runs.open_store(server, retries=0)
 step("open the store: its code, its connection")

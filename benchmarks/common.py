@@ -35,9 +35,10 @@ import mlflow  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from kedro_mlflow_metrics import logger, runs  # noqa: E402
 from kedro_mlflow_metrics.dataset import Binding, MlflowMetricsDataset  # noqa: E402
-from kedro_mlflow_metrics.server import Server  # noqa: E402
+from kedro_mlflow_metrics.delivery import clock as logger  # noqa: E402
+from kedro_mlflow_metrics.tracking import runs  # noqa: E402
+from kedro_mlflow_metrics.tracking.address import Server  # noqa: E402
 
 __all__ = [
     "ROOT",

@@ -28,8 +28,9 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 import kedro_mlflow_metrics  # noqa: E402
-from kedro_mlflow_metrics import logger, runs  # noqa: E402
-from kedro_mlflow_metrics.server import Delivery, RunInfo, Server  # noqa: E402
+from kedro_mlflow_metrics.delivery import clock as logger  # noqa: E402
+from kedro_mlflow_metrics.tracking import runs  # noqa: E402
+from kedro_mlflow_metrics.tracking.address import Delivery, RunInfo, Server  # noqa: E402
 
 POINTS = 20_000
 BATCH = 1_000

@@ -35,11 +35,11 @@ from conftest import free_port
 from faults import MlflowServer, Proxy, mlflow_server, postgres
 from mlflow.entities import Metric
 
-from kedro_mlflow_metrics import runs
-from kedro_mlflow_metrics.batching import MAX_POINTS, batches
-from kedro_mlflow_metrics.points import Progress, to_points
-from kedro_mlflow_metrics.rest import RestStore
-from kedro_mlflow_metrics.server import Delivery, RunInfo, Server
+from kedro_mlflow_metrics.points.batches import MAX_POINTS, batches
+from kedro_mlflow_metrics.points.curves import Progress, to_points
+from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking.address import Delivery, RunInfo, Server
+from kedro_mlflow_metrics.tracking.rest import RestStore
 
 BIG, BY_KEY, CPU, SMALL = 1.05, 0.65, 0.3, 1.1  # of MLflow's own call, on the same store
 LOADED, IN_FLIGHT = 100, 0.35

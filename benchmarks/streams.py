@@ -31,9 +31,10 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from threadpoolctl import threadpool_limits
 
-from kedro_mlflow_metrics import logger, runs
 from kedro_mlflow_metrics.dataset import MlflowMetricsDataset
-from kedro_mlflow_metrics.server import Delivery, RunInfo, Server
+from kedro_mlflow_metrics.delivery import clock as logger
+from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking.address import Delivery, RunInfo, Server
 
 PROMISE = 1 / 50  # of mlflow.log_metric, on a server on loopback
 FLAT = 0.05

@@ -12,19 +12,19 @@ from urllib.parse import quote
 
 from kedro.io import AbstractDataset, DatasetError
 
-from kedro_mlflow_metrics import arguments
-from kedro_mlflow_metrics import catalog as catalogs
+from kedro_mlflow_metrics.delivery.memory import Memory
 from kedro_mlflow_metrics.errors import InvalidMetricsError, MetricsError
-from kedro_mlflow_metrics.memory import Memory
-from kedro_mlflow_metrics.points import Points, Progress, to_points
-from kedro_mlflow_metrics.results import FORMS, from_points
+from kedro_mlflow_metrics.points.curves import Points, Progress, to_points
+from kedro_mlflow_metrics.points.forms import FORMS, from_points
+from kedro_mlflow_metrics.project import catalog as catalogs
+from kedro_mlflow_metrics.project import entry as arguments
 
 if TYPE_CHECKING:
     import os
 
-    from kedro_mlflow_metrics.metrics_file import MetricsFile
-    from kedro_mlflow_metrics.runs import Target
-    from kedro_mlflow_metrics.server import Server
+    from kedro_mlflow_metrics.kubeflow.metrics_file import MetricsFile
+    from kedro_mlflow_metrics.tracking.address import Server
+    from kedro_mlflow_metrics.tracking.runs import Target
 
 __all__ = ["Binding", "MlflowMetricsDataSet", "MlflowMetricsDataset"]
 
@@ -110,7 +110,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
                 the same path share one file per run.
             load_args: ``as``: one of auto, points, values, last, frame.
             save_args: ``on_invalid``: ``raise`` refuses a bad dict, ``warn`` leaves it out. ``kubeflow``: a dict
-                with percentage, raw, order, names, strict; see `kedro_mlflow_metrics.kubeflow.Options`.
+                with percentage, raw, order, names, strict; see `kedro_mlflow_metrics.kubeflow.v1.Options`.
             version: Not accepted: every MLflow run is a version.
             metadata: Anything; kept for other tools.
 
@@ -198,7 +198,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
 
     def _consume(self, items: Iterator[Any]) -> None:
         """Log each mapping as it comes, with the run active while the iterator computes."""
-        from kedro_mlflow_metrics import runs
+        from kedro_mlflow_metrics.tracking import runs
 
         target = self._target()
         here = nullcontext() if target is None or self._run_id is not None else runs.while_active(target)
@@ -216,7 +216,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
 
     def _flush(self, *, complain: bool = True) -> None:
         """Send what waits, for as long as MLflow answers."""
-        from kedro_mlflow_metrics import logger
+        from kedro_mlflow_metrics.delivery import clock as logger
 
         if self._last is None:
             return
@@ -241,7 +241,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             progress.adopt(draft)
             self._progress = ("", progress)
             return
-        from kedro_mlflow_metrics.logger import write
+        from kedro_mlflow_metrics.delivery.clock import write
 
         try:
             target = target or self._new_target()
@@ -259,7 +259,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         """Return Kubeflow's file of the run that was last saved to, None if the entry asks for none."""
         if self._filepath is None or self._last is None or not self._surroundings().enabled:
             return None
-        from kedro_mlflow_metrics.metrics_file import open_file
+        from kedro_mlflow_metrics.kubeflow.metrics_file import open_file
 
         return open_file(self._filepath, self._last.server, self._last.record)
 
@@ -280,7 +280,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
 
     def _points(self, data: Any, progress: Progress) -> list[Points]:  # noqa: ANN401 - what `save` takes
         """Turn a save into points; ``on_invalid: warn`` leaves a bad mapping out."""
-        from kedro_mlflow_metrics.runs import now
+        from kedro_mlflow_metrics.tracking.runs import now
 
         several = isinstance(data, list | tuple)
         points: list[Points] = []
@@ -314,12 +314,12 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             target = self._reading_target()
             if target is None:
                 self._no_run()
-            from kedro_mlflow_metrics import reading
+            from kedro_mlflow_metrics.delivery import read as reading
 
             found = reading.load(target.server, target.record, self._owns, last=form == "last")
             loaded = from_points(((self._stripped(key), points) for key, points in found), form)
             if not len(loaded):  # a frame has no truth
-                from kedro_mlflow_metrics.server import safe_uri
+                from kedro_mlflow_metrics.tracking.address import safe_uri
 
                 raise DatasetError(
                     f"{self._label()}the run {target.run.run_id} in MLflow at {safe_uri(target.server.uri)} has no "
@@ -336,7 +336,7 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         target = self._reading_target()
         if target is None:
             return False
-        from kedro_mlflow_metrics import reading
+        from kedro_mlflow_metrics.delivery import read as reading
 
         return any(True for _ in reading.load(target.server, target.record, self._owns, last=True))
 
@@ -424,8 +424,8 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         return self._target() or self._last
 
     def _given_target(self, run_id: str, binding: Binding) -> Target:
-        from kedro_mlflow_metrics.runs import Target
-        from kedro_mlflow_metrics.server import RunInfo, Server
+        from kedro_mlflow_metrics.tracking.address import RunInfo, Server
+        from kedro_mlflow_metrics.tracking.runs import Target
 
         server = binding.server
         if server is None:
@@ -436,13 +436,13 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
 
     def _active_target(self) -> Target | None:
         """Return MLflow's active run: its own rule, outside a pipeline run."""
-        from kedro_mlflow_metrics import fluent
+        from kedro_mlflow_metrics.runs import fluent
 
         return fluent.active(self._surroundings().server, self._last)
 
     def _new_target(self) -> Target:
         """Start a run that becomes MLflow's active one."""
-        from kedro_mlflow_metrics import fluent
+        from kedro_mlflow_metrics.runs import fluent
 
         found = catalogs.find(self)
         return fluent.start(self._surroundings().server, found[1].project if found else None)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from kedro_mlflow_metrics import catalog as catalogs
-from kedro_mlflow_metrics.project import CONFIG_KEY, Project
+from kedro_mlflow_metrics.project import catalog as catalogs
+from kedro_mlflow_metrics.project.context import CONFIG_KEY, Project
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from kedro_mlflow_metrics.runs import Target
+    from kedro_mlflow_metrics.tracking.runs import Target
 
 __all__ = ["MlflowPipelineHook", "hook", "project_of"]
 
@@ -59,8 +59,8 @@ class MlflowPipelineHook:
         used = {name: found for name, found in used.items() if name in pipeline.datasets()}
         if not used:
             return
-        from kedro_mlflow_metrics import session
         from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
+        from kedro_mlflow_metrics.runs import lifetime as session
 
         if session.opened(catalog) is not None:
             return
@@ -82,7 +82,7 @@ class MlflowPipelineHook:
             elif dataset.binding is not None:
                 target = target or dataset.binding.target
         if target is not None and target.active:
-            from kedro_mlflow_metrics import runs
+            from kedro_mlflow_metrics.tracking import runs
 
             runs.activate(target)
 
@@ -113,9 +113,9 @@ def project_of(context: Any) -> Project:  # noqa: ANN401 - KedroContext
 
 def _prepare(run_params: Mapping[str, Any], pipeline: Any, catalog: Any, used: dict[str, Any]) -> None:  # noqa: ANN401 - Kedro's own types
     """Check names, find or open the run, and tell every metrics dataset of the pipeline."""
-    from kedro_mlflow_metrics import session
     from kedro_mlflow_metrics.dataset import Binding
-    from kedro_mlflow_metrics.opening import Opening
+    from kedro_mlflow_metrics.runs import lifetime as session
+    from kedro_mlflow_metrics.runs.choose import Opening
 
     place = catalogs.place_of(catalog)
     project = place.project if place else None
@@ -178,7 +178,7 @@ def _pipeline_names(run_params: Mapping[str, Any]) -> list[str]:
 def _check_prefixes(used: dict[str, Any], outputs: set[str], separator: str) -> None:
     """Stop for a prefix that MLflow does not take; warn of one that two outputs share."""
     from kedro_mlflow_metrics.errors import InvalidMetricsError
-    from kedro_mlflow_metrics.names import check_prefix
+    from kedro_mlflow_metrics.points.names import check_prefix
 
     prefixes = {}
     for name, (dataset, _) in used.items():
@@ -201,10 +201,10 @@ def _check_prefixes(used: dict[str, Any], outputs: set[str], separator: str) -> 
 
 def _finish(catalog: Any, status: str) -> None:  # noqa: ANN401 - Kedro's own types
     """End the run of a catalog if one is open."""
-    if "kedro_mlflow_metrics.session" not in sys.modules:
+    if "kedro_mlflow_metrics.runs.lifetime" not in sys.modules:
         return
-    from kedro_mlflow_metrics import session
     from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
+    from kedro_mlflow_metrics.runs import lifetime as session
 
     run = session.opened(catalog)
     if run is None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kedro.io import CachedDataset, DataCatalog, DatasetError
 
 from kedro_mlflow_metrics import MlflowMetricsDataSet, MlflowMetricsDataset
-from kedro_mlflow_metrics import catalog as catalogs
+from kedro_mlflow_metrics.project import catalog as catalogs
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import mlflow
 import pytest
 
 import kedro_mlflow_metrics.dataset
-from kedro_mlflow_metrics.cli import metrics
-from kedro_mlflow_metrics.kubeflow import Options, names_of
+from kedro_mlflow_metrics.cli.sync import metrics
+from kedro_mlflow_metrics.kubeflow.v1 import Options, names_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 

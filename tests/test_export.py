@@ -16,7 +16,7 @@ import pytest
 from conftest import BIN, Project
 from faults import BASE_TIME, Bench, always, from_batch, said
 
-from kedro_mlflow_metrics.kubeflow_rules import check
+from kedro_mlflow_metrics.kubeflow.rules import check
 
 CATALOG = 'm: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: ""}\n'
 PIPELINE = """

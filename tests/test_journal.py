@@ -19,12 +19,16 @@ from conftest import free_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedro_mlflow_metrics import journal, leftovers, logger, records, runs
+from kedro_mlflow_metrics.delivery import clock as logger
+from kedro_mlflow_metrics.delivery import leftovers
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal import JournalFile
-from kedro_mlflow_metrics.points import Points
-from kedro_mlflow_metrics.records import Record, folder_of, portable_uri, read_record
-from kedro_mlflow_metrics.server import Delivery, Server
+from kedro_mlflow_metrics.journal import folder as records
+from kedro_mlflow_metrics.journal import points_file as journal
+from kedro_mlflow_metrics.journal.folder import Record, folder_of, portable_uri, read_record
+from kedro_mlflow_metrics.journal.points_file import JournalFile
+from kedro_mlflow_metrics.points.curves import Points
+from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking.address import Delivery, Server
 
 RECORD = Record("sqlite:///mlflow.db", "0123456789abcdef0123456789abcdef", env="local", name="a run")
 OTHER = replace(RECORD, run_id="fedcba9876543210fedcba9876543210")
@@ -360,12 +364,12 @@ class TestLimit:
 SCRIPT = """
 import os, resource, sys, time
 from pathlib import Path
-from kedro_mlflow_metrics import logger
+from kedro_mlflow_metrics.delivery import clock as logger
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal import JournalFile
-from kedro_mlflow_metrics.records import Record, folder_of, read_record, remove
-from kedro_mlflow_metrics.points import Points
-from kedro_mlflow_metrics.server import Delivery, Server
+from kedro_mlflow_metrics.journal.points_file import JournalFile
+from kedro_mlflow_metrics.journal.folder import Record, folder_of, read_record, remove
+from kedro_mlflow_metrics.points.curves import Points
+from kedro_mlflow_metrics.tracking.address import Delivery, Server
 
 delivery, record = Delivery(sys.argv[1]), Record("sqlite:///mlflow.db", "0123")
 folder = folder_of(delivery, record)

@@ -24,7 +24,7 @@ from conftest import Project, Store
 from faults import MlflowServer
 from kedro_cli import Command, WarmKedro
 
-from kedro_mlflow_metrics.records import Record, read_record
+from kedro_mlflow_metrics.journal.folder import Record, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,7 +112,9 @@ HOOKS = (Keep(),)
 SAVERS = """
 import multiprocessing, random, sys, time
 import mlflow, requests
-from kedro_mlflow_metrics import MlflowMetricsDataset, logger, rest
+from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics.delivery import clock as logger
+from kedro_mlflow_metrics.tracking import rest
 
 def save(key):
     metrics = MlflowMetricsDataset(prefix=f"p{key}", run_id=sys.argv[1])

@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError, SettingsError
-from kedro_mlflow_metrics.kubeflow import executor_output, log_metrics, names_of, to_json
-from kedro_mlflow_metrics.kubeflow_rules import check
-from kedro_mlflow_metrics.names import suggestion
+from kedro_mlflow_metrics.kubeflow.rules import check
+from kedro_mlflow_metrics.kubeflow.v1 import executor_output, log_metrics, names_of, to_json
+from kedro_mlflow_metrics.points.names import suggestion
 
 # What MLflow takes as a name: whatever text, made one that it takes, many of them close to each other.
 keys = st.one_of(

@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kedro_mlflow_metrics.kubeflow_rules import Outcome, check
+from kedro_mlflow_metrics.kubeflow.rules import Outcome, check
 
 EVERY = "every version"
 LEGACY = "up to 0.5.2"

@@ -9,8 +9,8 @@ from conftest import on_a_terminal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedro_mlflow_metrics.batching import batches
-from kedro_mlflow_metrics.points import Points
+from kedro_mlflow_metrics.points.batches import batches
+from kedro_mlflow_metrics.points.curves import Points
 
 keys = st.text("aé/", min_size=1, max_size=250)
 saves = st.lists(st.tuples(keys, st.integers(0, 2500)), max_size=5)
@@ -33,7 +33,8 @@ def test_batches_lose_nothing_and_fit(save):
 SAVE = """
 import sys
 import mlflow
-from kedro_mlflow_metrics import MlflowMetricsDataset, outbox
+from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics.delivery import outbox
 outbox.PATIENCE_SECONDS = float(sys.argv[2])
 mlflow.set_tracking_uri(sys.argv[1])
 with mlflow.start_run(experiment_id="0"):

@@ -12,10 +12,11 @@ from conftest import free_port
 from faults import said, until
 from kedro.io import AbstractDataset, DatasetError
 
-from kedro_mlflow_metrics import MlflowMetricsDataset, metrics_file
-from kedro_mlflow_metrics.kubeflow_rules import check
-from kedro_mlflow_metrics.records import Record
-from kedro_mlflow_metrics.server import Delivery, Server
+from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics.journal.folder import Record
+from kedro_mlflow_metrics.kubeflow import metrics_file
+from kedro_mlflow_metrics.kubeflow.rules import check
+from kedro_mlflow_metrics.tracking.address import Delivery, Server
 
 TYPE = "kedro_mlflow_metrics.MlflowMetricsDataSet"
 # Each node is a function named after the entry that it saves. Kedro itself takes a generator apart and saves what it

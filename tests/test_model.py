@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from kedro.io import DatasetError
 
-from kedro_mlflow_metrics import MlflowMetricsDataset, leftovers
-from kedro_mlflow_metrics.server import Delivery, Server
+from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics.delivery import leftovers
+from kedro_mlflow_metrics.tracking.address import Delivery, Server
 
 FAULTS = ["refuse", "lose", "cut", "500", "404", "413", "redirect", "401"]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
@@ -53,7 +54,7 @@ class Saver:
             except DatasetError as exc:
                 answer = str(exc).replace("\n", "<newline>").encode() + b"\n"
             os.write(answers, answer)
-        from kedro_mlflow_metrics import logger
+        from kedro_mlflow_metrics.delivery import clock as logger
 
         logger._close_all()
 

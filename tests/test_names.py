@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
-from kedro_mlflow_metrics.names import MAX_LENGTH, check_name, check_prefix, suggestion
+from kedro_mlflow_metrics.points.names import MAX_LENGTH, check_name, check_prefix, suggestion
 
 TAKES = "MLflow does not take this name; it takes letters, digits, spaces and _ - . : /, as in"
 LONG = "x" * MAX_LENGTH

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
-from kedro_mlflow_metrics.points import Progress, to_points
+from kedro_mlflow_metrics.points.curves import Progress, to_points
 
 SHAPES = 'a number, {"value", "step"}, a list of either, an array, {step: number}, or a group of metrics'
 TOP = "a dict of metric name to value, a list of such dicts, an iterator of them, or a data frame"

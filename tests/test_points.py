@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
-from kedro_mlflow_metrics.points import MetricPoint, Points, Progress, to_points
+from kedro_mlflow_metrics.points.curves import MetricPoint, Points, Progress, to_points
 
 NOW = 1_700_000_000_000
 MAX = 2**63 - 1

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedro_mlflow_metrics.batching import apart
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.points import Points
-from kedro_mlflow_metrics.server import error_code
+from kedro_mlflow_metrics.points.batches import apart
+from kedro_mlflow_metrics.points.curves import Points
+from kedro_mlflow_metrics.tracking.address import error_code
 
 THERE, REFUSED, OUTAGE = TrackingError.ALREADY_THERE, "BAD_REQUEST", ""
 SQL = "[SQL: INSERT INTO metrics (key, value, timestamp) VALUES (?, ?, ?)]"

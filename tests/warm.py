@@ -26,9 +26,9 @@ for name in (
     "mlflow.store.tracking.sqlalchemy_store",
     "requests",
     "rich.progress",
-    "kedro_mlflow_metrics.cli",
+    "kedro_mlflow_metrics.cli.sync",
     "kedro_mlflow_metrics.dataset",
-    "kedro_mlflow_metrics.opening",
+    "kedro_mlflow_metrics.runs.choose",
 ):
     import_module(name)
 

@@ -101,7 +101,7 @@ def run_pod(template: dict, folder: Path, swaps: dict[str, str]) -> None:
 
 def read(path: Path) -> dict[str, tuple[float, str | None]]:
     """Return value and format by name of a file in which Kubeflow finds no fault."""
-    from kedro_mlflow_metrics.kubeflow_rules import check
+    from kedro_mlflow_metrics.kubeflow.rules import check
 
     data = path.read_bytes()
     assert check(data) == []

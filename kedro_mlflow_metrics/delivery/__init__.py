@@ -1,0 +1,1 @@
+"""The one way of points into MLflow, and the one way back."""

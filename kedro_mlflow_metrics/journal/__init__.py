@@ -1,0 +1,1 @@
+"""Points and runs on local disk until MLflow has answered."""

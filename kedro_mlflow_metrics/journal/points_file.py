@@ -1,0 +1,330 @@
+"""The journal: points on local disk until MLflow has answered.
+
+A folder per run holds append-only files, one per process, and ``run.json``, which says which run it is.
+Every line carries its own checksum and is written with one ``write``: what dies in the middle of a save
+tears at most the line of that save.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import socket
+import threading
+import time
+from array import array
+from contextlib import suppress
+from dataclasses import asdict
+from io import FileIO
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from uuid import uuid4
+
+from kedro_mlflow_metrics.errors import JournalError
+from kedro_mlflow_metrics.journal.disk import try_lock
+from kedro_mlflow_metrics.journal.folder import cannot, journal_files, make_folder, put_record, sealed, unsealed
+from kedro_mlflow_metrics.points.batches import batches
+from kedro_mlflow_metrics.points.curves import MetricPoint, Points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from kedro_mlflow_metrics.journal.folder import Record
+    from kedro_mlflow_metrics.tracking.address import Delivery
+
+__all__ = ["JournalFile", "waiting_points"]
+
+log = logging.getLogger("kedro.mlflow_metrics")
+_SEAL = re.compile(rb"[0-9a-f]{16} ")
+_CHUNK = 2**20
+_COMPACT_BYTES = 2**20
+_RESCAN_BYTES = 2**24
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # `dumps` would build one per line
+
+
+class Window(NamedTuple):
+    """A stretch of a file.
+
+    Attributes:
+        points: Its points, grouped by key.
+        end: Where the next stretch begins.
+        damaged: Lines that do not agree with their checksum.
+    """
+
+    points: list[Points]
+    end: int
+    damaged: list[bytes]
+
+
+class JournalFile:
+    """The file of one process for one run; its process holds a lock on it for life."""
+
+    def __init__(self, path: Path, mode: Literal["a+b", "r+b", "rb"], max_bytes: int = 0) -> None:
+        """Open a file to append to, to adopt or to look at; see `create`, `adopt` and `waiting_points`."""
+        self.path = path
+        self._max_bytes, self._live = max_bytes, mode == "a+b"
+        self._others, self._scanned = 0, -_RESCAN_BYTES
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+        self._file = FileIO(path, mode)
+        self._end = self._size()
+        self._offset = 0 if self._live else _answered(path)
+
+    @classmethod
+    def create(cls, delivery: Delivery, folder: Path, record: Record) -> JournalFile:
+        """Begin this process's file.
+
+        Raises:
+            JournalError: The folder takes no more.
+        """
+        try:
+            for _ in range(4):
+                with suppress(FileNotFoundError, FileExistsError):  # another process removed the folder meanwhile
+                    return cls._create(delivery, folder, record)
+            return cls._create(delivery, folder, record)
+        except OSError as exc:
+            raise cannot(folder, exc) from exc
+
+    @classmethod
+    def _create(cls, delivery: Delivery, folder: Path, record: Record) -> JournalFile:
+        host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:60] or "host"
+        path = folder / f"{host}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
+        new = None
+        try:
+            make_folder(delivery, folder)
+            new = cls(path.with_suffix(".new"), "a+b", delivery.max_bytes)
+            try_lock(new._file)
+            with new._lock:
+                new._write(sealed(json.dumps({"run": asdict(record)}).encode()))
+            new.acknowledge(new._size())
+            new.path = new.path.rename(path)  # nobody sees it before it is locked
+            if not (folder / "run.json").exists():
+                put_record(delivery, folder, record)
+        except (OSError, JournalError):
+            if new is not None:
+                new._offset = new._size()
+                new.close()
+            raise
+        return new
+
+    @classmethod
+    def adopt(cls, path: Path) -> JournalFile | None:
+        """Open the file of a process that is gone; None if it lives, or another did it first."""
+        try:
+            file = cls(path, "r+b")
+        except OSError:
+            return None
+        for pause in (0.01, 0.03, 0):  # somebody who looks whether a process lives takes the lock for a moment
+            if try_lock(file._file):
+                break
+            time.sleep(pause)
+        else:
+            file.leave()
+            return None
+        if not path.exists():
+            file.leave()
+            return None
+        file._offset, file._end = _answered(path), file._size()
+        return file
+
+    def append(self, points: Iterable[Points]) -> None:
+        """Write points; all of them or none.
+
+        Raises:
+            JournalError: The folder takes no more.
+        """
+        with self._lock:
+            written = 0
+            try:
+                for batch in batches(points):
+                    written += self._write(sealed(_encoded(batch)))
+            except (OSError, JournalError) as exc:
+                self._file.truncate(self._size() - written)
+                self._end = self._size()
+                raise (exc if isinstance(exc, JournalError) else cannot(self.path.parent, exc)) from exc
+            except BaseException:
+                self._end = self._size()  # a signal may come between a write and its being counted
+                raise
+
+    def _write(self, line: bytes) -> int:
+        """Write a line with one ``write``; take back what a full disk took of it."""
+        size = self._end + len(line)
+        if size > self._scanned + _RESCAN_BYTES or self._others + size > self._max_bytes:
+            self._scan()
+        if self._others + size > self._max_bytes:
+            raise JournalError(
+                f"the journal {self.path.parent.parent} has reached its limit of {self._max_bytes} bytes; send it "
+                "with 'kedro metrics sync', or raise journal.max_bytes in kedro_mlflow_metrics.yml"
+            )
+        written = self._file.write(line)
+        if written != len(line):
+            self._file.truncate(self._size() - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end += written
+        return written
+
+    def _scan(self) -> None:
+        """Look how much the files of other processes and runs hold."""
+        self._others = 0
+        for folder in self.path.parent.parent.iterdir():
+            with suppress(OSError):  # sent and deleted at this moment
+                self._others += sum(path.stat().st_size for path in folder.iterdir() if path != self.path)
+        self._scanned = self._size()
+
+    def _size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are lines that MLflow has not answered for."""
+        return self._offset < self._end
+
+    def read(self, most: int) -> Window:
+        """Return the next stretch that waits, of about ``most`` points."""
+        columns: dict[str, tuple[array[float], array[int], array[int]]] = {}
+        damaged: list[bytes] = []
+        number, end, rest = 0, self._offset, b""
+        while number < most:
+            with self._lock:
+                self._file.seek(end + len(rest))
+                chunk = self._file.read(_CHUNK)
+            if not chunk:
+                break
+            *lines, rest = (rest + chunk).split(b"\n")
+            for position, line in enumerate(lines):
+                number += _collect(line, columns, damaged)
+                end += len(line) + 1
+                if number >= most:
+                    rest = b"\n".join((*lines[position + 1 :], rest))
+                    break
+        if number < most and rest and not self._live:
+            _collect(rest, columns, damaged)  # torn by the death of its process
+            end += len(rest)
+        return Window([Points(key, *columns[key]) for key in sorted(columns)], end, damaged)
+
+    def points(self) -> Iterator[Points]:
+        """Yield all that waits, without moving on."""
+        offset = self._offset
+        try:
+            while (window := self.read(20_000)).end > self._offset:
+                yield from window.points
+                self._offset = window.end
+        finally:
+            self._offset = offset
+
+    def acknowledge(self, end: int) -> None:
+        """Remember that MLflow has answered for everything before ``end``."""
+        with suppress(OSError), _beside(self.path, ".sent").open("r+b" if self._offset else "wb") as file:
+            file.write(sealed(b"%020d" % end))  # not remembered, it is sent once more
+        self._offset = end
+
+    def compact(self) -> None:
+        """Forget a long file whose lines are all answered for; the first line stays."""
+        with self._lock:
+            if self.waiting or self._size() < _COMPACT_BYTES:
+                return
+            self._file.seek(0)
+            head = len(self._file.read(_CHUNK).split(b"\n", 1)[0]) + 1
+            end = self._offset
+            self.acknowledge(head)
+            if _answered(self.path) == head:
+                self._file.truncate(head)
+                self._end = head
+            else:
+                self._offset = end  # not remembered: in a file cut now, later lines would count as answered for
+
+    def set_aside(self, refused: Sequence[tuple[MetricPoint, str]]) -> None:
+        """Keep points that MLflow refused where they are found and counted, and warn once of each metric.
+
+        Raises:
+            JournalError: The folder takes no more.
+        """
+        lines = (json.dumps({**point._asdict(), "reason": reason}) + "\n" for point, reason in refused)
+        try:
+            with _beside(self.path, ".refused").open("a") as file:
+                file.writelines(lines)
+        except OSError as exc:
+            raise cannot(self.path.parent, exc) from exc
+        reasons = {point.key: reason for point, reason in refused if point.key not in self._told}
+        self._told.update(reasons)
+        for key, reason in reasons.items():
+            log.warning("Points of %s are set aside in %s: %s", key, self.path.parent, reason)
+
+    def set_damaged_aside(self, lines: Sequence[bytes]) -> None:
+        """Keep lines that do not agree with their checksum."""
+        with suppress(OSError), _beside(self.path, ".damaged").open("ab") as file:
+            file.writelines(line + b"\n" for line in lines)
+
+    def close(self) -> bool:
+        """Give up the lock; delete a file of which nothing waits. Return whether it is gone."""
+        gone = not self.waiting
+        if gone:
+            _beside(self.path, ".sent").unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+        self._file.close()
+        return gone
+
+    def leave(self) -> None:
+        """Close a file that is another process's."""
+        self._file.close()
+
+
+def waiting_points(folder: Path) -> Iterator[Points]:
+    """Yield what waits in a folder, of living processes too, without touching anything."""
+    for path in journal_files(folder):
+        try:
+            file = JournalFile(path, "rb")
+        except OSError:
+            continue
+        try:
+            yield from file.points()
+        finally:
+            file.leave()
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_suffix(suffix)
+
+
+def _answered(path: Path) -> int:
+    """Return how far MLflow has answered for a file; 0 if nobody knows, since sending twice does no harm."""
+    try:
+        end = int(unsealed(_beside(path, ".sent").read_bytes().rstrip(b"\n")) or 0)
+        with path.open("rb") as file:
+            file.seek(max(0, end - 1))
+            return end if file.read(1) == b"\n" else 0  # a line ends there, or the file is another than it was
+    except (OSError, ValueError):
+        return 0
+
+
+def _encoded(batch: Iterable[Points]) -> bytes:
+    columns = [(some.key, list(some.values), list(some.steps), list(some.timestamps)) for some in batch]
+    text = _encode(columns)
+    return text.replace(" ", "\\u0020").encode()  # only keys have spaces, and none may look like a checksum
+
+
+def _collect(line: bytes, columns: dict[str, Any], damaged: list[bytes]) -> int:
+    """Add the points of a line to their columns and return how many they were."""
+    body = unsealed(line) if line else b"{"
+    bodies = [body]
+    if body is None:
+        # A damaged line end makes two lines one: whatever still agrees with its checksum is good.
+        cuts = [0, *(found.start() for found in _SEAL.finditer(line, 1)), len(line)]
+        parts = [line[start:stop] for start, stop in pairwise(cuts)]
+        bodies = [unsealed(part) or unsealed(part[:-1]) for part in parts]
+        damaged += [part for part, good in zip(parts, bodies, strict=True) if good is None]
+    number = 0
+    for body in bodies:
+        if body is None or body.startswith(b"{"):
+            continue
+        for key, values, steps, timestamps in json.loads(body.decode()):
+            all_values, all_steps, all_timestamps = columns.setdefault(key, (array("d"), array("q"), array("q")))
+            all_values.extend(values)
+            all_steps.extend(steps)
+            all_timestamps.extend(timestamps)
+            number += len(values)
+    return number

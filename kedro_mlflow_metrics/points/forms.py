@@ -1,0 +1,73 @@
+"""Points as a following node would like them: what ``load`` gives."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kedro_mlflow_metrics.points.curves import MetricPoint
+
+__all__ = ["FORMS", "from_points", "json_value", "unclamped"]
+
+FORMS = ("auto", "points", "values", "last", "frame")
+
+
+def from_points(histories: Iterable[tuple[str, Iterable[MetricPoint]]], form: str) -> Any:  # noqa: ANN401 - by form
+    """Give histories the form that ``load_args: {as: ...}`` names.
+
+    Args:
+        histories: Each metric's name, without prefix, and all its points in any order.
+        form: One of `FORMS`.
+
+    Returns:
+        A dict by metric name, or for ``frame`` a pandas frame ``key, step, value, timestamp``.
+    """
+    if form == "frame":
+        import pandas as pd
+
+        rows = [
+            (name, point.step, unclamped(point.value), point.timestamp)
+            for name, points in histories
+            for point in sorted(points, key=_order)
+        ]
+        return pd.DataFrame(rows, columns=["key", "step", "value", "timestamp"])
+    return {name: _metric(_latest_by_step(points), form) for name, points in histories}
+
+
+def _metric(points: list[tuple[int, float]], form: str) -> Any:  # noqa: ANN401 - by form
+    if form == "values":
+        return [value for _, value in points]
+    if form == "last":
+        return points[-1][1]
+    dicts = [{"value": value, "step": step} for step, value in points]
+    if form == "points" or len(points) > 1:
+        return dicts
+    step, value = points[0]
+    return value if step == 0 else dicts[0]
+
+
+def _order(point: MetricPoint) -> tuple[int, int, bool, float]:
+    """MLflow's order: the largest step, then timestamp, then value is the latest."""
+    nan = math.isnan(point.value)
+    return point.step, point.timestamp, not nan, 0.0 if nan else point.value
+
+
+def _latest_by_step(points: Iterable[MetricPoint]) -> list[tuple[int, float]]:
+    latest = {point.step: unclamped(point.value) for point in sorted(points, key=_order)}
+    return list(latest.items())
+
+
+def unclamped(value: float) -> float:
+    """Give back the infinity that MLflow's SQL stores keep as the largest float."""
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+
+
+def json_value(value: float) -> float | str:
+    """Spell what JSON has no number for as protobuf does."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,1 @@
+"""What Kedro says of a project: its context, settings, catalog and entries."""

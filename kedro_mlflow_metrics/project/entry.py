@@ -1,0 +1,73 @@
+"""What an entry of the catalog may say, checked when the dataset is built; each refusal is one line."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import DatasetError
+
+from kedro_mlflow_metrics.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kedro_mlflow_metrics.kubeflow.v1 import Options
+
+__all__ = ["file", "merged", "refuse_version", "text"]
+
+
+def refuse_version(version: object) -> None:
+    """Refuse ``versioned: true``."""
+    if version is not None:
+        raise DatasetError("every MLflow run is a version of its metrics; remove 'versioned' from this entry")
+
+
+def text(name: str, given: Any) -> str | None:  # noqa: ANN401 - unchecked yet
+    """Check an argument that is text or null."""
+    if given is not None and not isinstance(given, str):
+        raise DatasetError(f"{name!r} is {given!r} ({type(given).__name__}); accepted: text, or null")
+    return given
+
+
+def merged(
+    kind: str, defaults: Mapping[str, Any], choices: Mapping[str, tuple[str, ...]], given: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Merge arguments over their defaults; an unknown one is an error with a close match.
+
+    Args:
+        kind: ``load_args`` or ``save_args``.
+        defaults: All that there are.
+        choices: The values of those that have only some.
+        given: What the entry says.
+    """
+    for name, value in (given or {}).items():
+        accepted = choices.get(name) if name in defaults else tuple(defaults)
+        wrong = name if name not in defaults else value
+        if accepted is None or (name in defaults and value in accepted):
+            continue
+        close = get_close_matches(str(wrong), accepted, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        what = f"{kind}: {name}" if name in defaults else kind
+        raise DatasetError(f"{what} has no {wrong!r}; accepted: {', '.join(accepted)}{hint}")
+    return {**defaults, **(given or {})}
+
+
+def file(filepath: Any, options: object) -> tuple[Path | None, Options | None]:  # noqa: ANN401 - unchecked yet
+    """Check where Kubeflow's file is written, and how."""
+    fits = isinstance(filepath, str | os.PathLike) and str(filepath) and "://" not in str(filepath)
+    if filepath is not None and not fits:
+        raise DatasetError(f"'filepath' is {filepath!r}; accepted: the path of a file on this machine, or null")
+    if filepath is None and not options:
+        return None, None
+    from kedro_mlflow_metrics.kubeflow.v1 import read_options
+
+    try:
+        checked = read_options(options, "save_args: kubeflow")
+    except SettingsError as exc:
+        raise DatasetError(str(exc)) from exc
+    if filepath is None:
+        raise DatasetError("save_args: kubeflow says how a file is written; name the file with 'filepath'")
+    return Path(filepath), checked

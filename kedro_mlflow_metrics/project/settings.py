@@ -1,0 +1,132 @@
+"""The settings file ``kedro_mlflow_metrics.yml``, with MLflow's own environment variables above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr
+
+from kedro_mlflow_metrics.errors import SettingsError
+from kedro_mlflow_metrics.points.names import suggestion
+from kedro_mlflow_metrics.schema import Model, changed, checked, validator
+from kedro_mlflow_metrics.tracking.environment import own
+
+__all__ = ["RunSettings", "Settings", "local_uri", "read_settings"]
+
+FILE = "kedro_mlflow_metrics.yml"
+
+
+class RunSettings(Model):
+    """What the run is called, and whether nodes find it active.
+
+    Attributes:
+        name: Name of a new run; the pipeline's name by default.
+        tags: Tags of a new run.
+        key: Runs of several sessions that share this key are one MLflow run.
+        active: Whether ``mlflow.log_metric`` inside a node lands in this run.
+    """
+
+    name: str | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+    key: str | None = None
+    active: bool = True
+
+    @validator("tags", before=True)
+    @classmethod
+    def _as_text(cls, tags: object) -> object:
+        return {str(k): str(v) for k, v in tags.items()} if isinstance(tags, Mapping) else tags
+
+
+class JournalSettings(Model):
+    """Where points wait that could not be sent."""
+
+    path: str = ".kedro_mlflow_metrics"
+    max_bytes: int = Field(default=2**30, gt=0)
+
+
+class Settings(Model):
+    """All settings; every one has a default.
+
+    Attributes:
+        enabled: Switched off, nothing is logged and a later node loads from memory.
+        disabled_pipelines: Names of pipelines for which it is switched off.
+        tracking_uri: MLflow's address; MLflow's own default if absent.
+        experiment: Name of the experiment; the project's package name if absent.
+        credentials: A key of ``credentials.yml``, whose entries become environment variables of MLflow.
+        run: See `RunSettings`.
+        separator: What stands between prefix and metric name.
+        on_failure: What a failed sending does.
+        timeout: Seconds for one request.
+        journal: See `JournalSettings`.
+    """
+
+    enabled: bool = True
+    disabled_pipelines: tuple[str, ...] = ()
+    tracking_uri: str | None = None
+    experiment: str | None = None
+    credentials: str | None = None
+    run: RunSettings = RunSettings()
+    separator: str = "."
+    on_failure: Literal["journal", "fail"] = "journal"
+    timeout: float = Field(default=10.0, gt=0)
+    journal: JournalSettings = JournalSettings()
+    secrets: dict[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
+
+    @validator("separator")
+    @classmethod
+    def _takes(cls, separator: str) -> str:
+        if not separator or suggestion(f"a{separator}b") != f"a{separator}b":
+            raise ValueError("MLflow does not take it in a name; accepted: . or / or another of _ - : and space")
+        return separator
+
+    def variables(self) -> dict[str, str]:
+        """Return the credentials as environment variables; one that is set already wins."""
+        return {name: value.get_secret_value() for name, value in self.secrets.items() if own(name) is None}
+
+
+def read_settings(data: object, credentials: Mapping[str, Any], where: str = FILE) -> Settings:
+    """Check the content of the settings file.
+
+    Args:
+        data: What the file holds; None or ``{}`` for no file.
+        credentials: What ``credentials.yml`` holds.
+        where: The file's name for a message.
+
+    Raises:
+        SettingsError: A key or a value that is not accepted, with a close match.
+    """
+    if data is None:
+        data = {}
+    if not isinstance(data, Mapping):
+        raise SettingsError(f"{where}: got {type(data).__name__}; accepted: keys such as tracking_uri, experiment")
+    if "secrets" in data:
+        raise SettingsError(f"{where}: 'secrets' is no setting; name a key of credentials.yml in 'credentials'")
+    settings = checked(Settings, data, where, run=RunSettings, journal=JournalSettings)
+    if settings.credentials is None:
+        return settings
+    entry = credentials.get(settings.credentials)
+    if not isinstance(entry, Mapping):
+        close = get_close_matches(settings.credentials, list(credentials), 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise SettingsError(
+            f"{where}: credentials.yml has no key {settings.credentials!r} with a dict of MLflow's "
+            f"environment variables, such as MLFLOW_TRACKING_TOKEN{hint}"
+        )
+    secrets = {str(name).upper(): SecretStr(str(value)) for name, value in entry.items()}
+    return changed(settings, secrets=secrets)
+
+
+def local_uri(uri: str, root: Path) -> str:
+    """Take a relative SQLite or folder path from the project's root; leave any other address alone."""
+    scheme, mark, rest = uri.partition(":///")
+    if mark and scheme.partition("+")[0] == "sqlite":
+        path, question, query = rest.partition("?")
+        if path and path != ":memory:" and not Path(path).is_absolute() and not path.startswith("file:"):
+            return f"{scheme}:///{(root / path).as_posix()}{question}{query}"
+        return uri
+    if "://" not in uri and not uri.startswith(("databricks", "file:", "uc", "arn:")):
+        return (root / uri).resolve().as_uri()
+    return uri

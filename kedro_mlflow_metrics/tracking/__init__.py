@@ -1,0 +1,1 @@
+"""MLflow: its addresses, its stores, its runs."""

@@ -1,0 +1,203 @@
+"""Databases and folders in this process, Databricks and plugins: by MLflow's own client."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import weakref
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.points.curves import MetricPoint
+from kedro_mlflow_metrics.tracking.address import (
+    NEWEST_FIRST,
+    OLDEST_FIRST,
+    RunInfo,
+    Server,
+    error_code,
+    one_line,
+    safe_uri,
+    tag_filter,
+    to_run_info,
+)
+from kedro_mlflow_metrics.tracking.environment import lent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kedro_mlflow_metrics.points.curves import Points
+
+__all__ = ["ClientStore"]
+
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_CONNECT_SECONDS = 3.0
+_HOPELESS = ("authentication failed", "Access denied", "Unknown database", "does not exist")
+_engines: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+class ClientStore:
+    """Each request of `Store` by ``MlflowClient``."""
+
+    at_a_time = 1  # in one process, threads cost
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        _probe(server)
+        with self._refusals():
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(server.uri)
+            engine = getattr(self._client._tracking_client.store, "engine", None)  # noqa: SLF001 - no public way
+        if engine is not None:
+            _engines.add(engine)
+
+    def experiment(self, name: str) -> tuple[str, str] | None:
+        with self._refusals():
+            found = self._client.get_experiment_by_name(name)
+        return None if found is None else (found.experiment_id, found.lifecycle_stage)
+
+    def create_experiment(self, name: str) -> str:
+        with self._refusals():
+            return str(self._client.create_experiment(name, artifact_location=self._artifacts()))
+
+    def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
+        with self._refusals():
+            run = self._client.create_run(experiment_id, start_time=start_time, tags=dict(tags), run_name=name)
+        return to_run_info(dict(run.info))
+
+    def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
+        with self._refusals():
+            run = self._client.get_run(run_id)
+        latest = run.data._metric_objs  # noqa: SLF001 - the public dict has no steps
+        return to_run_info(dict(run.info)), list(map(_point, latest))
+
+    def find_runs(self, experiment_id: str, tag: str, value: str, *, deleted: bool = False) -> list[RunInfo]:
+        from mlflow.entities import ViewType
+
+        with self._refusals():
+            runs = self._client.search_runs(
+                [experiment_id],
+                tag_filter(tag, value),
+                ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
+                order_by=[OLDEST_FIRST],
+                max_results=10,
+            )
+        return [to_run_info(dict(run.info)) for run in runs]
+
+    def newest_run(self, experiment_id: str) -> RunInfo | None:
+        with self._refusals():
+            found = self._client.search_runs([experiment_id], order_by=[NEWEST_FIRST], max_results=1)
+        return to_run_info(dict(found[0].info)) if found else None
+
+    def delete_run(self, run_id: str) -> None:
+        with self._refusals():
+            self._client.delete_run(run_id)
+
+    def end_run(self, run_id: str, status: str, end_time: int) -> None:
+        with self._refusals():
+            self._client.set_terminated(run_id, status, end_time)
+
+    def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(some.key, value, timestamp, step)
+            for some in batch
+            for value, step, timestamp in zip(some.values, some.steps, some.timestamps, strict=True)
+        ]
+        with self._refusals():
+            self._client.log_batch(run_id, metrics)
+
+    def history(self, run_id: str, key: str) -> list[MetricPoint]:
+        with self._refusals():
+            return list(map(_point, self._client.get_metric_history(run_id, key)))
+
+    def _artifacts(self) -> str | None:
+        """Keep the artifacts of a local store beside it, not in whatever folder is current."""
+        path = _sqlite_path(self._server.uri)
+        return None if path is None else (path.parent / "mlruns").as_uri()
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Turn whatever MLflow or the database raises into one line."""
+        with lent(self._server.variables):
+            try:
+                yield
+            except Exception as exc:
+                raise _told(exc, self._server) from exc
+
+
+def _point(metric: Any) -> MetricPoint:  # noqa: ANN401 - mlflow.entities.Metric
+    """Read an entity; as a dict it would cost eight times as much."""
+    return MetricPoint(metric.key, float(metric.value), int(metric.step or 0), int(metric.timestamp))
+
+
+def _forget_connections() -> None:
+    """Let a forked child connect anew: two processes on one connection to a database garble it."""
+    for engine in _engines:
+        engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections)
+
+
+def _told(error: Exception, server: Server) -> TrackingError:
+    """Say in one line what MLflow or the database raised, and whether it may pass."""
+    where = f"MLflow at {safe_uri(server.uri)}"
+    text = one_line(str(error) or type(error).__name__, server)
+    code = error_code(str(getattr(error, "error_code", "")), str(error))
+    if isinstance(error, ImportError) or any(mark in str(error) for mark in _HOPELESS):
+        code = TrackingError.UNUSABLE_ADDRESS
+    told = TrackingError(f"{where} refused: {text}", code)
+    return TrackingError(f"{where} cannot be used at the moment: {text}", code) if told.outage else told
+
+
+def _probe(server: Server) -> None:
+    """Look for a few seconds at most whether an address can work, where MLflow itself would try for minutes."""
+    where = f"MLflow at {safe_uri(server.uri)}"
+    parts = urlsplit(server.uri)
+    dialect = parts.scheme.partition("+")[0]
+    path = _sqlite_path(server.uri)
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with sqlite3.connect(path, timeout=_CONNECT_SECONDS) as database:
+                database.execute("BEGIN IMMEDIATE" if os.access(path, os.W_OK) else "PRAGMA schema_version")
+            database.close()
+        except (OSError, sqlite3.Error) as exc:
+            code = "" if "locked" in str(exc) else TrackingError.UNUSABLE_ADDRESS
+            raise TrackingError(f"{where} cannot be used: {one_line(str(exc), server)}", code) from exc
+    elif dialect in _PORTS and parts.hostname:
+        try:
+            address = (parts.hostname, parts.port or _PORTS[dialect])
+            socket.create_connection(address, _CONNECT_SECONDS).close()
+        except (OSError, ValueError) as exc:
+            raise TrackingError(
+                f"{where} cannot be reached: {exc}; start the database or correct tracking_uri"
+            ) from exc
+        _log_in(server)
+
+
+def _log_in(server: Server) -> None:
+    """Connect once: MLflow itself would repeat a refused password for minutes."""
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(server.uri, poolclass=sqlalchemy.pool.NullPool)
+        engine.connect().close()
+    except Exception as exc:
+        raise _told(exc, server) from exc
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    """Return the file of a SQLite address; None for any other, and for one in memory."""
+    scheme, _, rest = uri.partition(":///")
+    path = rest.partition("?")[0]
+    if scheme.partition("+")[0] != "sqlite" or not path or path.startswith((":memory:", "file:")):
+        return None
+    return Path(path).absolute()

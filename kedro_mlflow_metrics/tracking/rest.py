@@ -1,0 +1,218 @@
+"""MLflow's REST API, with MLflow's own credentials but bounded time, which its client does not offer."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from json.encoder import encode_basestring_ascii
+from typing import TYPE_CHECKING, Any
+
+from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.points.forms import json_value
+from kedro_mlflow_metrics.tracking.address import (
+    NEWEST_FIRST,
+    OLDEST_FIRST,
+    RunInfo,
+    Server,
+    error_code,
+    one_line,
+    safe_uri,
+    tag_filter,
+    to_point,
+    to_run_info,
+)
+from kedro_mlflow_metrics.tracking.environment import lent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kedro_mlflow_metrics.points.curves import MetricPoint, Points
+
+__all__ = ["RestStore"]
+
+_PAGE = 25_000
+_LONGEST_RETRY_SECONDS = 3600.0
+_CUT = ("Connection aborted", "Connection broken", "ended prematurely")
+_HOPELESS = ("CERTIFICATE_VERIFY_FAILED", "InvalidURL", "Invalid URL", "Failed to parse")
+
+
+class RestStore:
+    """Each request of `Store` as one HTTP request."""
+
+    at_a_time = 8
+
+    def __init__(self, server: Server, retries: int) -> None:
+        self._server, self._retries = server, retries
+
+    def experiment(self, name: str) -> tuple[str, str] | None:
+        try:
+            found = self._ask("GET", "experiments/get-by-name", params={"experiment_name": name})["experiment"]
+        except TrackingError as exc:
+            if exc.code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return found["experiment_id"], found["lifecycle_stage"]
+
+    def create_experiment(self, name: str) -> str:
+        return str(self._ask("POST", "experiments/create", json={"name": name})["experiment_id"])
+
+    def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
+        body = {
+            "experiment_id": experiment_id,
+            "run_name": name,
+            "start_time": start_time,
+            "user_id": tags.get("mlflow.user", "unknown"),
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        return to_run_info(self._ask("POST", "runs/create", json=body)["run"]["info"])
+
+    def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
+        run = self._ask("GET", "runs/get", params={"run_id": run_id})["run"]
+        return to_run_info(run["info"]), [to_point(m) for m in run.get("data", {}).get("metrics", ())]
+
+    def find_runs(self, experiment_id: str, tag: str, value: str, *, deleted: bool = False) -> list[RunInfo]:
+        body = {
+            "experiment_ids": [experiment_id],
+            "filter": tag_filter(tag, value),
+            "order_by": [OLDEST_FIRST],
+            "max_results": 10,
+            "run_view_type": "ALL" if deleted else "ACTIVE_ONLY",
+        }
+        return [to_run_info(run["info"]) for run in self._ask("POST", "runs/search", json=body).get("runs", ())]
+
+    def newest_run(self, experiment_id: str) -> RunInfo | None:
+        body = {"experiment_ids": [experiment_id], "order_by": [NEWEST_FIRST], "max_results": 1}
+        found = self._ask("POST", "runs/search", json=body).get("runs", ())
+        return to_run_info(found[0]["info"]) if found else None
+
+    def delete_run(self, run_id: str) -> None:
+        self._ask("POST", "runs/delete", json={"run_id": run_id})
+
+    def end_run(self, run_id: str, status: str, end_time: int) -> None:
+        self._ask("POST", "runs/update", json={"run_id": run_id, "status": status, "end_time": end_time})
+
+    def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
+        text = f'{{"run_id":{encode_basestring_ascii(run_id)},"metrics":[{",".join(map(_json_metrics, batch))}]}}'
+        self._ask("POST", "runs/log-batch", data=text.encode(), extra_headers={"Content-Type": "application/json"})
+
+    def history(self, run_id: str, key: str) -> list[MetricPoint]:
+        points: list[MetricPoint] = []
+        query = {"run_id": run_id, "metric_key": key, "max_results": str(_PAGE)}
+        while True:
+            page = self._ask("GET", "metrics/get-history", params=query)
+            points += map(to_point, page.get("metrics", ()))
+            if not page.get("next_page_token"):
+                return points
+            query["page_token"] = page["next_page_token"]
+
+    def _ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """Make one request and return the JSON object of its answer."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        with lent(self._server.variables):
+            try:
+                answer = http_request(
+                    get_default_host_creds(self._server.uri),
+                    f"/api/2.0/mlflow/{path}",
+                    method,
+                    max_retries=self._retries,
+                    backoff_factor=0.5,
+                    raise_on_status=False,
+                    timeout=self._server.timeout,
+                    **body,
+                )
+            except MlflowException as exc:
+                raise self._unreachable(exc) from None  # MLflow's own text shows the address with its password
+        return self._read(answer, method)
+
+    def _read(self, answer: Any, method: str) -> dict[str, Any]:  # noqa: ANN401 - requests.Response
+        """Tell a success from a refusal and from an answer that is not MLflow's."""
+        where = f"MLflow at {safe_uri(self._server.uri)}"
+        status = answer.status_code
+        try:
+            data = answer.json()
+        except ValueError:
+            data = None
+        if status == HTTPStatus.OK and isinstance(data, dict) and answer.request.method == method:
+            return data  # a redirect turns POST into GET, which writes nothing
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise TrackingError(
+                f"{where} refused the credentials (HTTP {status}); set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, or 'credentials' in kedro_mlflow_metrics.yml",
+                "PERMISSION_DENIED",
+            )
+        if isinstance(data, dict) and "error_code" in data:
+            text = str(data.get("message", ""))
+            code = error_code(str(data["error_code"]), text)
+            text = one_line(text, self._server)
+            refusal = TrackingError(f"{where} refused: {text}", code)
+            if not refusal.outage:
+                raise refusal
+            raise TrackingError(f"{where} cannot be used at the moment: {text}", code, self._pause(answer))
+        hint = "a login page?" if answer.history else "is it the address of a tracking server?"
+        raise TrackingError(
+            f"{where} gave no answer of MLflow's (HTTP {status}); {hint}",
+            TrackingError.TOO_LARGE if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else "",
+            self._pause(answer),
+        )
+
+    def _pause(self, answer: Any) -> float:  # noqa: ANN401 - requests.Response
+        """Return how many seconds the server asks to wait."""
+        return min(_seconds(answer.headers.get("Retry-After")), _LONGEST_RETRY_SECONDS)
+
+    def _unreachable(self, error: Exception) -> TrackingError:
+        text = str(error)
+        where = f"MLflow at {safe_uri(self._server.uri)}"
+        found = re.search(r"\[Errno -?\d+\] ([\w ,]+)", text)
+        late = "timed out" in text.lower() or "timeout" in text.lower()
+        if late:
+            reason = f"no answer within {self._server.timeout:g} s"
+        elif found:
+            reason = found.group(1).strip()
+        elif any(mark in text for mark in _CUT):
+            reason = "the connection was cut"
+        else:
+            reason = one_line(text, self._server)
+        if any(mark in text for mark in _HOPELESS):
+            unusable = TrackingError.UNUSABLE_ADDRESS
+            return TrackingError(f"{where} can never be reached: {reason}; correct the address", unusable)
+        return TrackingError(
+            f"{where} cannot be reached: {reason}; start the server or correct "
+            "tracking_uri in kedro_mlflow_metrics.yml or MLFLOW_TRACKING_URI",
+            TrackingError.TIMED_OUT if late else "",
+        )
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Read a Retry-After header: seconds, or a date."""
+    if not retry_after:
+        return 0.0
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+def _json_metrics(some: Points) -> str:
+    """Spell the points of one key; a dict per point and JSON of it would cost three times as much."""
+    key = encode_basestring_ascii(some.key)
+    values = map(repr, some.values) if all(map(math.isfinite, some.values)) else map(_json_number, some.values)
+    return ",".join(
+        [
+            f'{{"key":{key},"value":{value},"timestamp":{timestamp},"step":{step}}}'
+            for value, step, timestamp in zip(values, some.steps, some.timestamps, strict=True)
+        ]
+    )
+
+
+def _json_number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else f'"{json_value(value)}"'

@@ -1,0 +1,1 @@
+"""Metrics as a person or another program looks at them."""
