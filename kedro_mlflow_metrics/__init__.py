@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from kedro_mlflow_metrics.dataset import MlflowMetricsDataSet, MlflowMetricsDataset
     from kedro_mlflow_metrics.hook import MlflowPipelineHook
 
 __all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset", "MlflowPipelineHook", "__version__"]
-__version__ = "0.1.0"
 
 _HOMES = {
     "MlflowMetricsDataSet": "dataset",
@@ -21,6 +21,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type depends on the name
     """Import a public name when it is first asked for: a bare import loads no Kedro."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("kedro-mlflow-metrics")
     if name not in _HOMES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

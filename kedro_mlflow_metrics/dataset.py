@@ -1,64 +1,44 @@
-"""``MlflowMetricsDataset``: a catalog entry whose data is metrics of an MLflow run."""
+"""``MlflowMetricsDataSet``: a catalog entry whose data is metrics of an MLflow run."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import quote
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-from kedro_mlflow_metrics.delivery.memory import Memory
-from kedro_mlflow_metrics.errors import InvalidMetricsError, MetricsError
-from kedro_mlflow_metrics.points.curves import Points, Progress, to_points
+from kedro_mlflow_metrics.delivery import read
+from kedro_mlflow_metrics.delivery.stream import MlflowSink, Stream
+from kedro_mlflow_metrics.errors import MetricsError
 from kedro_mlflow_metrics.points.forms import FORMS, from_points
 from kedro_mlflow_metrics.project import catalog as catalogs
-from kedro_mlflow_metrics.project import entry as arguments
+from kedro_mlflow_metrics.project import entry
+from kedro_mlflow_metrics.runs.fluent import new_target, target_of
+from kedro_mlflow_metrics.tracking.active import while_active
+from kedro_mlflow_metrics.views.terminal import reporting
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
-    from kedro_mlflow_metrics.kubeflow.metrics_file import MetricsFile
-    from kedro_mlflow_metrics.tracking.address import Server
-    from kedro_mlflow_metrics.tracking.runs import Target
+    from kedro_mlflow_metrics.delivery.outbox import Report
+    from kedro_mlflow_metrics.delivery.stream import Sink
+    from kedro_mlflow_metrics.errors import InvalidMetricsError
+    from kedro_mlflow_metrics.kubeflow.v1 import Manner
+    from kedro_mlflow_metrics.project.binding import Binding
 
-__all__ = ["Binding", "MlflowMetricsDataSet", "MlflowMetricsDataset"]
+__all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
 
-@dataclass(frozen=True)
-class Binding:
-    """What the hook tells a dataset for one pipeline run; it travels to worker processes.
-
-    Attributes:
-        target: The run, None if there is none.
-        server: The project's MLflow, for an entry with a ``run_id`` of its own.
-        separator: What stands between prefix and metric name.
-        siblings: The prefixes of all metrics datasets of the catalog.
-        enabled: Switched off, the dataset keeps its metrics in memory.
-        spool: Switched off under worker processes, the folder through which they share that memory.
-        cached: Whether a CachedDataset stands around the dataset.
-    """
-
-    target: Target | None = None
-    server: Server | None = None
-    separator: str = "."
-    siblings: frozenset[str] = field(default_factory=frozenset)
-    enabled: bool = True
-    spool: str | None = None
-    cached: bool = False
-
-
-class MlflowMetricsDataset(AbstractDataset[Any, Any]):
+class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
     """Logs the metrics that a node returns to an MLflow run, and loads them back.
 
     Each metric's key is the dataset's name in the catalog, a dot and the metric's name, or the explicit
-    ``prefix``. ``MlflowMetricsDataSet`` is the same class.
+    ``prefix``. ``MlflowMetricsDataset``, Kedro's spelling since 0.19, is the same class.
 
     Examples:
         Using the YAML API:
@@ -76,10 +56,10 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
 
         Using the Python API:
 
-        >>> from kedro_mlflow_metrics import MlflowMetricsDataset
+        >>> from kedro_mlflow_metrics import MlflowMetricsDataSet
         >>> import mlflow
         >>> mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-        >>> metrics = MlflowMetricsDataset(prefix="model")
+        >>> metrics = MlflowMetricsDataSet(prefix="model")
         >>> with mlflow.start_run():
         ...     metrics.save({"accuracy": 0.93, "loss": [0.7, 0.4]})
         >>> metrics.load()
@@ -117,19 +97,15 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         Raises:
             DatasetError: An argument that is not accepted.
         """
-        arguments.refuse_version(version)
-        self._prefix = arguments.text("prefix", prefix)
-        self._run_id = arguments.text("run_id", run_id)
-        self._load_args = arguments.merged("load_args", self.DEFAULT_LOAD_ARGS, self._CHOICES, load_args)
-        self._save_args = arguments.merged("save_args", self.DEFAULT_SAVE_ARGS, self._CHOICES, save_args)
-        self._filepath, self._options = arguments.file(filepath, self._save_args["kubeflow"])
+        entry.refuse_version(version)
+        self._prefix = entry.text("prefix", prefix)
+        self._run_id = entry.text("run_id", run_id)
+        self._load_args = entry.merged("load_args", self.DEFAULT_LOAD_ARGS, self._CHOICES, load_args)
+        self._save_args = entry.merged("save_args", self.DEFAULT_SAVE_ARGS, self._CHOICES, save_args)
+        self._filepath, self._options = entry.file(filepath, self._save_args["kubeflow"])
         self.metadata = metadata
-        self._name: str | None = None
         self._binding: Binding | None = None
-        self._last: Target | None = None
-        self._progress: tuple[str, Progress] = ("", Progress())
-        self._memory = Memory()
-        self._in_parts = False
+        self._stream = Stream()
 
     @property
     def explicit_prefix(self) -> str | None:
@@ -142,25 +118,18 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         return self._run_id
 
     @property
+    def filepath(self) -> Path | None:
+        """Where Kubeflow's file is written; None if the entry asks for none."""
+        return self._filepath
+
+    @property
     def binding(self) -> Binding | None:
         """What the hook told this dataset; None outside a pipeline run."""
         return self._binding
 
-    def bind(self, name: str, binding: Binding) -> None:
+    def bind(self, binding: Binding) -> None:
         """Take the name and the run of a pipeline run; called by the hook."""
-        self._name, self._binding = name, binding
-        self._last = binding.target
-        self._progress = ("", Progress())
-        self._memory = Memory()
-
-    def name_it(self, name: str, *, cached: bool) -> None:
-        """Take the name alone, in a process where no pipeline was started; called by the hook."""
-        self._name = name
-        self._binding = replace(self._surroundings(), cached=cached)
-
-    def expect_parts(self, *, in_parts: bool) -> None:
-        """Take whether a generator node is about to run, whose yields Kedro saves one by one; called by the hook."""
-        self._in_parts = in_parts
+        self._binding, self._stream = binding, Stream(binding.target)
 
     def save(self, data: Any) -> None:  # noqa: ANN401 - the table in docs/reference/dataset.md
         """Check, stamp and log metrics; all of one save is checked before any of it is written.
@@ -172,131 +141,79 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
         Raises:
             DatasetError: The data is not accepted, or MLflow did not take it; one line.
         """
-        if self._binding is not None:
-            self._accept(data)
-            return
-        name = self._name
-        self._name, self._binding = self._own_name(), self._surroundings()  # settings are read once per save
-        try:
-            self._accept(data)
-        finally:
-            self._name, self._binding = name, None
-
-    def _accept(self, data: Any) -> None:  # noqa: ANN401 - what `save` takes
-        """Save; Kedro would take a method of the name `_save` for the real one."""
-        if not isinstance(data, Iterator):
-            self._write(data)
-            self._update_file(final=not self._in_parts)
-            return
-        if self._surroundings().cached:
-            data_name = self._label()
-            raise DatasetError(
-                f"{data_name}an iterator cannot be cached, it can be read only once; remove the CachedDataset "
-                "around this entry, or return a list"
-            )
-        self._consume(data)
-
-    def _consume(self, items: Iterator[Any]) -> None:
-        """Log each mapping as it comes, with the run active while the iterator computes."""
-        from kedro_mlflow_metrics.tracking import runs
-
-        target = self._target()
-        here = nullcontext() if target is None or self._run_id is not None else runs.while_active(target)
-        try:
-            with here:
-                for item in items:
-                    self._write(item)
-                    self._update_file(complain=False)
-        except Exception:
-            self._flush(complain=False)
-            self._update_file(final=True, complain=False)
-            raise
-        self._flush()
-        self._update_file(final=True)
-
-    def _flush(self, *, complain: bool = True) -> None:
-        """Send what waits, for as long as MLflow answers."""
-        from kedro_mlflow_metrics.delivery import clock as logger
-
-        if self._last is None:
-            return
-        try:
-            logger.flush(self._last.server, self._last.record)
-        except MetricsError as exc:
-            if complain:
-                raise DatasetError(f"{self._label()}{exc}") from exc
-
-    def _write(self, data: Any) -> None:  # noqa: ANN401 - what `save` takes
-        """Check the whole save, then log it, then remember how far it came."""
-        enabled = self._surroundings().enabled
-        target = self._target() if enabled else None
-        where = target.run.run_id if target else ""
-        progress = self._progress[1] if self._progress[0] == where else Progress()
-        draft = progress.draft()
-        points = self._points(data, draft)
-        if not points:
-            return
-        if not enabled:
-            self._memory.add(points, self._spool())
-            progress.adopt(draft)
-            self._progress = ("", progress)
-            return
-        from kedro_mlflow_metrics.delivery.clock import write
-
-        try:
-            target = target or self._new_target()
-            write(target.server, target.record, points, name=self._prefix or self._own_name() or "metrics")
-        except MetricsError as exc:
-            raise DatasetError(f"{self._label()}{exc}") from exc
-        self._last = target
-        progress.adopt(draft)
-        self._progress = (target.run.run_id, progress)
-        file = self._file()
-        if file is not None and self._options is not None:
-            file.take(points, self._options, self._full_prefix())
-
-    def _file(self) -> MetricsFile | None:
-        """Return Kubeflow's file of the run that was last saved to, None if the entry asks for none."""
-        if self._filepath is None or self._last is None or not self._surroundings().enabled:
-            return None
-        from kedro_mlflow_metrics.kubeflow.metrics_file import open_file
-
-        return open_file(self._filepath, self._last.server, self._last.record)
-
-    def _update_file(self, *, final: bool = False, complain: bool = True) -> None:
-        """Bring Kubeflow's file up to date; at the end of a save say what it leaves out."""
-        file = self._file()
-        if file is None or self._options is None:
-            return
-        strict = complain and self._options.strict
-        try:
-            if not final:
-                file.refresh(strict=strict)
+        with self._bound() as binding:
+            if not isinstance(data, Iterator):
+                self._take(data, binding)
                 return
-            file.complete(strict=strict)
-            file.warn()
-        except MetricsError as exc:
-            raise DatasetError(f"{self._label()}{exc}") from exc
+            if binding.cached:
+                raise MetricsError(
+                    "an iterator cannot be cached, it can be read only once",
+                    "remove the CachedDataset around this entry, or return a list",
+                )
+        self._consume(data, binding)
 
-    def _points(self, data: Any, progress: Progress) -> list[Points]:  # noqa: ANN401 - what `save` takes
-        """Turn a save into points; ``on_invalid: warn`` leaves a bad mapping out."""
-        from kedro_mlflow_metrics.tracking.runs import now
+    def _consume(self, items: Iterator[Any], binding: Binding) -> None:
+        """Log each mapping as it comes, with the run active while the iterator computes."""
+        target = binding.target
+        self.begin_stream()
+        try:
+            with while_active(target.run) if target and target.active and not self._run_id else nullcontext():
+                for item in items:
+                    with self._bound():
+                        self._take(item, binding)
+        except BaseException as exc:
+            self.end_stream(exc)
+            raise
+        self.end_stream()
 
-        several = isinstance(data, list | tuple)
-        points: list[Points] = []
-        time = now()
-        for position, item in enumerate(data if several else (data,)):
-            attempt = progress.draft()
-            where = f"{self._label()}dict {position}, " if several else self._label()
-            try:
-                points += to_points(item, prefix=self._full_prefix(), now=time, progress=attempt, where=where)
-            except InvalidMetricsError as exc:
-                if self._save_args["on_invalid"] == "raise":
-                    raise DatasetError(str(exc)) from exc
-                log.warning("Left out, nothing of it is logged: %s", exc)
-            else:
-                progress.adopt(attempt)
-        return points
+    def begin_stream(self) -> None:
+        """Expect saves that follow one another and may be sent together, once a second."""
+        self._stream.begin()
+
+    def end_stream(self, error: BaseException | None = None) -> None:
+        """Send what was collected since `begin_stream`.
+
+        Args:
+            error: What ended it before its time; after Ctrl-C and the like nothing is sent until the run ends.
+
+        Raises:
+            DatasetError: MLflow did not take it; one line. It is not raised on top of another error.
+        """
+        with nullcontext() if error is None else suppress(DatasetError), self._bound() as binding:
+            interrupted = error is not None and not isinstance(error, Exception)
+            self._stream.end(() if interrupted else self._sinks(binding))
+
+    def _take(self, data: Any, binding: Binding) -> None:  # noqa: ANN401 - what `save` takes
+        """Save one dict, list or frame."""
+
+        def leave_out(error: InvalidMetricsError) -> None:
+            log.warning("Left out, nothing of it is logged: %s%s", binding.label, error)
+
+        lenient = self._save_args["on_invalid"] == "warn"
+        with reporting(binding.given or binding.name or "metrics") as report:
+            self._stream.save(
+                data,
+                prefix=binding.prefix,
+                leave_out=leave_out if lenient else None,
+                find=lambda: target_of(binding, self._run_id, self._stream.last),
+                open_new=lambda: new_target(binding),
+                sinks=self._sinks(binding, report),
+            )
+
+    def _sinks(self, binding: Binding, report: Report = lambda _done, _total: None) -> list[Sink]:
+        """Return where points go: a new destination is a file of its own, and a line here."""
+        sinks: list[Sink] = [MlflowSink(report)]
+        if self._filepath is not None and binding.enabled:
+            from kedro_mlflow_metrics.kubeflow.metrics_file import MetricsFile
+
+            sinks.append(MetricsFile(self._filepath, self.manner(binding)))
+        return sinks
+
+    def manner(self, binding: Binding) -> Manner:
+        """Return how its metrics stand in Kubeflow's file."""
+        from kedro_mlflow_metrics.kubeflow.v1 import Manner, Options
+
+        return Manner(self._options or Options(), binding.prefix)
 
     def load(self) -> Any:  # noqa: ANN401 - depends on `as`
         """Return this dataset's metrics, keys without prefix, in the form that ``load_args: {as}`` names.
@@ -305,40 +222,30 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             DatasetError: There is no run, or it has no metrics of this dataset.
         """
         form = self._load_args["as"]
-        if not self._surroundings().enabled:
-            remembered = [(self._stripped(key), points) for key, points in self._memory.read(self._spool()).items()]
-            if not remembered:
-                raise DatasetError(f"{self._label()}logging is switched off and nothing was saved in this run")
-            return from_points(remembered, form)
-        try:
-            target = self._reading_target()
+        with self._bound() as binding:
+            target = target_of(binding, self._run_id, self._stream.last) or self._stream.last
             if target is None:
-                self._no_run()
-            from kedro_mlflow_metrics.delivery import read as reading
-
-            found = reading.load(target.server, target.record, self._owns, last=form == "last")
-            loaded = from_points(((self._stripped(key), points) for key, points in found), form)
-            if not len(loaded):  # a frame has no truth
-                from kedro_mlflow_metrics.tracking.address import safe_uri
-
-                raise DatasetError(
-                    f"{self._label()}the run {target.run.run_id} in MLflow at {safe_uri(target.server.uri)} has no "
-                    f"metrics that start with {self._full_prefix()!r}"
+                raise MetricsError(
+                    "there is no MLflow run to load from",
+                    "give the entry a run_id, start the pipeline with --params mlflow_run_id=..., or save metrics "
+                    "first",
                 )
-        except MetricsError as exc:
-            raise DatasetError(f"{self._label()}{exc}") from exc
-        return loaded
+            found = read.load(target, binding.owns, last=form == "last")
+            loaded = from_points(((binding.strip(key), points) for key, points in found), form)
+            if len(loaded):  # a frame has no truth
+                return loaded
+            if not binding.enabled:
+                raise MetricsError("logging is switched off and nothing was saved in this run")
+            raise MetricsError(
+                f"the run {target.record.ident} in {target.server.where} has no metrics that start with "
+                f"{binding.prefix!r}"
+            )
 
     def _exists(self) -> bool:
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
-        if not self._surroundings().enabled:
-            return bool(self._memory.read(self._spool()))
-        target = self._reading_target()
-        if target is None:
-            return False
-        from kedro_mlflow_metrics.delivery import read as reading
-
-        return any(True for _ in reading.load(target.server, target.record, self._owns, last=True))
+        with self._bound() as binding:
+            target = target_of(binding, self._run_id, self._stream.last) or self._stream.last
+            return target is not None and any(True for _ in read.load(target, binding.owns, last=True))
 
     def _describe(self) -> dict[str, Any]:
         return {
@@ -349,109 +256,21 @@ class MlflowMetricsDataset(AbstractDataset[Any, Any]):
             "save_args": self._save_args,
         }
 
-    def _spool(self) -> Path | None:
-        """Return the file that worker processes share for this dataset while logging is switched off."""
-        folder = self._surroundings().spool
-        return Path(folder, quote(self._own_name() or "", safe="")) if folder else None
-
     def __getstate__(self) -> dict[str, Any]:
         """Take the name along: a worker process knows no catalog to find it in."""
-        return {**self.__dict__, "_name": self._own_name(), "_binding": self._surroundings()}
+        with self._bound() as binding:
+            return {**self.__dict__, "_binding": binding}
 
-    # Names
-
-    def _own_name(self) -> str | None:
-        if self._name is None:
-            found = catalogs.find(self)
-            return found[0] if found else None
-        return self._name
-
-    def _label(self) -> str:
-        name = self._own_name()
-        return f"dataset {name!r}, " if name else ""
-
-    def _full_prefix(self) -> str:
-        prefix = self._prefix if self._prefix is not None else self._own_name()
-        return f"{prefix}{self._surroundings().separator}" if prefix else ""
-
-    def _owns(self, key: str) -> bool:
-        """Tell whether a key of the run is this dataset's and not of one with a longer prefix."""
-        mine, separator = self._full_prefix(), self._surroundings().separator
-        longer = (f"{prefix}{separator}" for prefix in self._surroundings().siblings if prefix)
-        return key.startswith(mine) and not any(len(other) > len(mine) and key.startswith(other) for other in longer)
-
-    def _stripped(self, key: str) -> str:
-        return key[len(self._full_prefix()) :]
-
-    # Runs
-
-    def _surroundings(self) -> Binding:
-        """Return what the hook said, or what the catalog's project says in a notebook."""
-        if self._binding is not None:
-            return self._binding
-        found = catalogs.find(self)
-        if found is None:
-            return Binding()
-        _, place = found
-        catalog = place.catalog()
-        siblings = frozenset(catalogs.sibling_prefixes(catalog))
-        cached = any(dataset is self and cached for _, dataset, cached in catalogs.metrics_datasets(catalog))
-        if place.project is None:
-            return Binding(siblings=siblings, cached=cached)
+    @contextmanager
+    def _bound(self) -> Iterator[Binding]:
+        """Lend what is known of the dataset for one call, and name it in the error if the call fails."""
+        label = ""
         try:
-            settings = place.project.settings()
-            server = place.project.server(settings)
+            binding = self._binding or catalogs.binding_of(self)
+            label = binding.label
+            yield binding
         except MetricsError as exc:
-            raise DatasetError(str(exc)) from exc
-        return Binding(
-            server=server,
-            separator=settings.separator,
-            siblings=siblings,
-            enabled=settings.enabled,
-            cached=cached,
-        )
-
-    def _target(self) -> Target | None:
-        """Return the run that a save would write to; None where a new one would be opened."""
-        binding = self._surroundings()
-        if self._run_id is not None:
-            return self._given_target(self._run_id, binding)
-        if binding.target is not None:
-            return binding.target
-        return self._active_target()
-
-    def _reading_target(self) -> Target | None:
-        return self._target() or self._last
-
-    def _given_target(self, run_id: str, binding: Binding) -> Target:
-        from kedro_mlflow_metrics.tracking.address import RunInfo, Server
-        from kedro_mlflow_metrics.tracking.runs import Target
-
-        server = binding.server
-        if server is None:
-            import mlflow
-
-            server = Server(mlflow.get_tracking_uri())
-        return Target(server, RunInfo(run_id, "", "", "", 0, "", "", ""), active=False)
-
-    def _active_target(self) -> Target | None:
-        """Return MLflow's active run: its own rule, outside a pipeline run."""
-        from kedro_mlflow_metrics.runs import fluent
-
-        return fluent.active(self._surroundings().server, self._last)
-
-    def _new_target(self) -> Target:
-        """Start a run that becomes MLflow's active one."""
-        from kedro_mlflow_metrics.runs import fluent
-
-        found = catalogs.find(self)
-        return fluent.start(self._surroundings().server, found[1].project if found else None)
-
-    def _no_run(self) -> NoReturn:
-        raise DatasetError(
-            f"{self._label()}there is no MLflow run to load from; give the entry a run_id, start the pipeline with "
-            "--params mlflow_run_id=..., or save metrics first"
-        )
+            raise DatasetError(f"{label}{exc}") from exc
 
 
-MlflowMetricsDataSet = MlflowMetricsDataset
+MlflowMetricsDataset = MlflowMetricsDataSet

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["InvalidMetricsError", "JournalError", "MetricsError", "SettingsError", "TrackingError", "one_line_exit"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "InvalidMetricsError",
+    "JournalError",
+    "MetricsError",
+    "SettingsError",
+    "TrackingError",
+    "did_you_mean",
+    "one_line_exit",
+]
 
 _CREDENTIALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
 _REFUSALS = (
@@ -22,12 +34,20 @@ _REFUSALS = (
 
 
 class MetricsError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
 
-    @property
-    def reason(self) -> str:
-        """The message without what to do."""
-        return str(self).partition(";")[0]
+    Args:
+        reason: What happened, in one line.
+        advice: What to do about it, if that is not obvious.
+    """
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason}; {advice}" if advice else reason)
+        self.reason, self.advice = reason, advice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the way back from a worker process."""
+        return type(self), (self.reason, self.advice), self.__dict__
 
 
 class InvalidMetricsError(MetricsError):
@@ -46,7 +66,8 @@ class TrackingError(MetricsError):
     """MLflow refused a request, or gave no answer of its own.
 
     Args:
-        message: One line.
+        reason: What happened, in one line.
+        advice: What to do about it.
         code: MLflow's error code where it gave one, e.g. ``RESOURCE_DOES_NOT_EXIST``, or one of those below.
         retry_after: Seconds that the server asked to wait.
     """
@@ -56,13 +77,9 @@ class TrackingError(MetricsError):
     TOO_LARGE = "TOO_LARGE"
     UNUSABLE_ADDRESS = "UNUSABLE_ADDRESS"  # it can never work, whatever is there
 
-    def __init__(self, message: str, code: str = "", retry_after: float = 0.0) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, advice: str = "", *, code: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(reason, advice)
         self.code, self.retry_after = code, retry_after
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Survive the way back from a worker process."""
-        return type(self), (str(self), self.code, self.retry_after)
 
     @property
     def outage(self) -> bool:
@@ -73,6 +90,12 @@ class TrackingError(MetricsError):
     def credentials(self) -> bool:
         """Whether it is the user who is refused, not what was asked."""
         return self.code in _CREDENTIALS
+
+
+def did_you_mean(wrong: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the question for the nearest known word, or nothing if none is near."""
+    close = get_close_matches(wrong, list(known), 1, cutoff)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def one_line_exit(error: MetricsError) -> Exception:

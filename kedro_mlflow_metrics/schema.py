@@ -1,13 +1,12 @@
-"""pydantic as it is used here: version 2, or the 1.10 that kedro-kubeflow's kfp 1.8 holds on to."""
+"""What a user may set, checked by pydantic: version 2, or the 1.10 that kfp 1.8 needs."""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
 
-from kedro_mlflow_metrics.errors import SettingsError
+from kedro_mlflow_metrics.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,9 +62,8 @@ def checked(model: type[Some], given: Mapping[Any, Any], where: str, **groups: t
     if first["type"] not in ("extra_forbidden", "value_error.extra"):
         raise SettingsError(f"{where}: {name!r}: {first['msg']}")
     known = settable(groups.get(path[0], model))
-    close = get_close_matches(path[-1], known, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"accepted: {', '.join(known)}"
-    raise SettingsError(f"{where}: there is no setting {name!r}; {hint}")
+    hint = did_you_mean(path[-1], known) or f"accepted: {', '.join(known)}"
+    raise SettingsError(f"{where}: there is no setting {name!r}", hint)
 
 
 def settable(model: type[Model]) -> list[str]:

@@ -421,7 +421,7 @@ class Bench:
     @property
     def folders(self) -> list[Path]:
         """The runs of which something is in the journal."""
-        return [path for path in self.root.glob(".kedro_mlflow_metrics/*") if path.is_dir()]
+        return [path for path in self.root.glob(".kedro_mlflow_metrics/runs/*") if path.is_dir()]
 
     @property
     def batches(self) -> list[tuple[str, list]]:

@@ -140,9 +140,9 @@ class TestSave:
             dataset.save({"a": 9, "b": None})
         dataset.save({"a": 3})
         dataset.save([{"a": 4}, {"a": 5}])
-        assert dataset.exists()  # sends what waits for its second
         assert store.points() == {"m.a": [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0), (4, 5.0)]}
-        assert pickle.loads(pickle.dumps(MlflowMetricsDataset(prefix="m")))._progress[1].last == {}
+        pickle.loads(pickle.dumps(dataset)).save({"a": 6})
+        assert store.points()["m.a"][:2] == [(0, 1.0), (0, 6.0)]
 
     def test_iterator(self, run, store):
         """Each mapping is logged as it comes; what came before an error stays."""
@@ -230,7 +230,7 @@ class TestConstructor:
         dataset = MlflowMetricsDataset(prefix="p", metadata={"team": 1})
         copy = pickle.loads(pickle.dumps(dataset))
         assert copy.metadata == {"team": 1}
-        assert "MlflowMetricsDataset(" in str(copy)
+        assert "MlflowMetricsDataSet(" in str(copy)
         assert copy._describe() == {
             "prefix": "p",
             "run_id": None,

@@ -10,8 +10,9 @@ import mlflow
 import pytest
 
 import kedro_mlflow_metrics.dataset
-from kedro_mlflow_metrics.cli.sync import metrics
-from kedro_mlflow_metrics.kubeflow.v1 import Options, names_of
+from kedro_mlflow_metrics.cli import COMMANDS, metrics
+from kedro_mlflow_metrics.kubeflow.names import names_of
+from kedro_mlflow_metrics.kubeflow.v1 import Options
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -25,7 +26,7 @@ def test_the_docstring_of_the_dataset(tmp_path):
     assert (result.failed, result.attempted) == (0, 6)
 
 
-@pytest.mark.parametrize("command", metrics.commands.values(), ids=lambda command: command.name)
+@pytest.mark.parametrize("command", [metrics.get_command(None, name) for name in COMMANDS], ids=COMMANDS)
 def test_every_command_stands_in_the_docs(command):
     """A command, and each of its options, has its place, and says in its help what it does."""
     pages = "".join(path.read_text() for path in DOCS.rglob("*.md"))

@@ -19,47 +19,61 @@ from conftest import free_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedro_mlflow_metrics.delivery import clock as logger
-from kedro_mlflow_metrics.delivery import leftovers
+from kedro_mlflow_metrics.delivery import clock, leftovers
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal import folder as records
-from kedro_mlflow_metrics.journal import points_file as journal
-from kedro_mlflow_metrics.journal.folder import Record, folder_of, portable_uri, read_record
-from kedro_mlflow_metrics.journal.points_file import JournalFile
-from kedro_mlflow_metrics.points.curves import Points
-from kedro_mlflow_metrics.tracking import runs
-from kedro_mlflow_metrics.tracking.address import Delivery, Server
+from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
+from kedro_mlflow_metrics.journal.points_file import PointsFile, waiting_points
+from kedro_mlflow_metrics.points.curves import Curve
+from kedro_mlflow_metrics.project.binding import Binding
+from kedro_mlflow_metrics.project.context import RunRequest
+from kedro_mlflow_metrics.project.settings import read_settings
+from kedro_mlflow_metrics.runs import lifetime
+from kedro_mlflow_metrics.runs.choose import Chooser
+from kedro_mlflow_metrics.tracking.address import Server
 
 RECORD = Record("sqlite:///mlflow.db", "0123456789abcdef0123456789abcdef", env="local", name="a run")
 OTHER = replace(RECORD, run_id="fedcba9876543210fedcba9876543210")
 
 
 @pytest.fixture
-def delivery(tmp_path):
-    return Delivery(str(tmp_path))
+def journal(tmp_path):
+    return Journal(str(tmp_path))
 
 
-def begin(delivery, record=RECORD):
-    return JournalFile.create(delivery, folder_of(delivery, record), record)
+def begin(journal, record=RECORD):
+    return PointsFile.create(journal.of(record), record)
+
+
+def folder_of(path):
+    """Return the folder of a run in which a file stands."""
+    return RunFolder(Journal(str(path.parents[3])), path.parent)
+
+
+def adopt(path):
+    return PointsFile.adopt(folder_of(path), path)
+
+
+def read_record(path):
+    return RunFolder(Journal(), path).read()
 
 
 def save(number):
     """Return a save that shares no point with one of another number."""
     steps = [2 * number, 2 * number + 1]
-    return [Points("train/loss", [step / 7 for step in steps], steps, [7, 7]), Points("épreuve", [0.5], [number], [8])]
+    return [Curve("train/loss", [step / 7 for step in steps], steps, [7, 7]), Curve("épreuve", [0.5], [number], [8])]
 
 
 def curve(key, length):
-    return [Points(key, [step / 3 for step in range(length)], range(length), [7] * length)]
+    return [Curve(key, [step / 3 for step in range(length)], range(length), [7] * length)]
 
 
 def flat(*saves):
     return Counter((p.key, repr(p.value), p.step, p.timestamp) for points in saves for some in points for p in some)
 
 
-def abandon(delivery, saves, record=RECORD):
+def abandon(journal, saves, record=RECORD):
     """Leave a file as a process that is killed leaves it."""
-    file = begin(delivery, record)
+    file = begin(journal, record)
     for points in saves:
         file.append(points)
     file.leave()
@@ -68,7 +82,7 @@ def abandon(delivery, saves, record=RECORD):
 
 def drain(path, most=50):
     """Adopt a file and read it to its end; return its points and its damaged lines."""
-    file = JournalFile.adopt(path)
+    file = adopt(path)
     points, damaged, end = [], [], -1
     while file.waiting:
         window = file.read(most)
@@ -102,15 +116,15 @@ def test_round_trip(saves, most, turns):
         file.acknowledge(window.end)
 
     with tempfile.TemporaryDirectory() as root:
-        file = begin(Delivery(root))
+        file = begin(Journal(root))
         for points in saves:
-            file.append([Points(key, *zip(*rows, strict=True)) for key, rows in points])
+            file.append([Curve(key, *zip(*rows, strict=True)) for key, rows in points])
             for key, rows in points:
                 written.setdefault(key, []).extend((repr(value), step, time) for value, step, time in rows)
         for _ in range(turns):
             take(file)
         file.leave()
-        file = JournalFile.adopt(file.path)
+        file = adopt(file.path)
         while file.waiting:
             take(file)
         assert file.close()
@@ -119,13 +133,13 @@ def test_round_trip(saves, most, turns):
 
 
 class TestLongFile:
-    def test_shrinks(self, delivery):
+    def test_shrinks(self, journal):
         """When all of it is answered for its first line stays, and what comes later survives a crash."""
-        file, long = begin(delivery), curve("x" * 250, 60_000)
+        file, long = begin(journal), curve("x" * 250, 60_000)
         head = file.path.stat().st_size
         file.append(long)
         assert [len(some.values) for some in file.read(2500).points] == [3000]
-        assert [p for some in journal.waiting_points(file.path.parent) for p in some] == list(long[0])
+        assert [p for some in waiting_points(folder_of(file.path)) for p in some] == list(long[0])
         while file.waiting:
             file.acknowledge(file.read(9000).end)
         file.compact()
@@ -134,9 +148,9 @@ class TestLongFile:
         file.leave()
         assert drain(file.path) == (flat(save(1)), [])
 
-    def test_does_not_shrink(self, delivery):
+    def test_does_not_shrink(self, journal):
         """A short one, and one of which something waits, stays as it is."""
-        file = begin(delivery)
+        file = begin(journal)
         for points in (save(0), curve("x" * 250, 60_000)):
             file.append(points)
             file.acknowledge(file.read(10).end)
@@ -144,9 +158,9 @@ class TestLongFile:
             file.compact()
             assert file.path.stat().st_size == size
 
-    def test_sent_cannot_be_written(self, delivery):
+    def test_sent_cannot_be_written(self, journal):
         """Where no file can be opened, later lines still survive a crash."""
-        file = begin(delivery)
+        file = begin(journal)
         file.append(curve("x" * 250, 60_000))
         file.acknowledge(file.read(60_000).end)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -201,11 +215,11 @@ def check(data, lines, points, damaged):
 
 class TestDamage:
     @pytest.mark.parametrize("seed", range(10))
-    def test_random(self, delivery, seed):
+    def test_random(self, journal, seed):
         """No point that was not written, every point of a whole line, each bad line counted: 3,000 damages in all."""
         rng = random.Random(seed)
         saves = [save(number) for number in range(300)]
-        path, written = abandon(delivery, saves), flat(*saves)
+        path, written = abandon(journal, saves), flat(*saves)
         whole, sent = path.read_bytes(), path.with_suffix(".sent")
         remembered, head = sent.read_bytes(), whole.index(b"\n") + 1
         lines = dict(zip(whole.splitlines(), [[], *saves], strict=True))
@@ -219,10 +233,10 @@ class TestDamage:
             assert points <= written
             assert all(any(piece in each for each in bad) for piece in damaged)
 
-    def test_each_bit(self, delivery):
+    def test_each_bit(self, journal):
         """A flipped bit costs its line, and none if it is the line's end."""
         saves = [save(number) for number in range(2)]
-        path = abandon(delivery, saves)
+        path = abandon(journal, saves)
         head, _, body = path.read_bytes().partition(b"\n")
         sent = path.with_suffix(".sent").read_bytes()
         for at, data in list(flips(body))[::3]:
@@ -234,17 +248,17 @@ class TestDamage:
             assert points == flat(*left)
             assert len(damaged) == (left is not saves) + (data.count(b"\n") > body.count(b"\n"))
 
-    def test_line_end_before_a_key_like_a_checksum(self, delivery):
+    def test_line_end_before_a_key_like_a_checksum(self, journal):
         """A damaged line end costs no line, whatever the keys."""
-        path = abandon(delivery, [save(0), curve("0123456789abcdef x", 1)])
+        path = abandon(journal, [save(0), curve("0123456789abcdef x", 1)])
         head, first, second = path.read_bytes().splitlines()
         path.write_bytes(head + b"\n" + first + b"\0" + second + b"\n")
         assert drain(path) == (flat(save(0), curve("0123456789abcdef x", 1)), [])
 
-    def test_record(self, delivery):
+    def test_record(self, journal):
         """A broken `run.json` gives way to the first line of a file; a wrong run is never named."""
-        path, ended = abandon(delivery, [save(0)]), replace(RECORD, status="FAILED", end_time=7)
-        records.write_record(delivery, path.parent, ended)
+        path, ended = abandon(journal, [save(0)]), replace(RECORD, status="FAILED", end_time=7)
+        folder_of(path).write(ended)
         assert read_record(path.parent) == ended
         run, rng = path.parent / "run.json", random.Random(0)
         whole, lines = run.read_bytes(), path.read_bytes()
@@ -256,11 +270,11 @@ class TestDamage:
             path.write_bytes(broken(lines, rng) if both else lines)
             assert read_record(path.parent) in ((ended, RECORD, None) if both else (ended, RECORD))
 
-    def test_sent(self, delivery):
+    def test_sent(self, journal):
         """A broken `.sent` means sending again, never losing."""
         saves = [save(number) for number in range(5)]
-        path = abandon(delivery, saves)
-        file = JournalFile.adopt(path)
+        path = abandon(journal, saves)
+        file = adopt(path)
         file.acknowledge(file.read(6).end)
         file.leave()
         sent, rng = path.with_suffix(".sent"), random.Random(0)
@@ -277,16 +291,16 @@ class TestDamage:
 
     def test_to_the_store(self, store, tmp_path):
         """In MLflow are the points of the whole lines and no others; the bad lines stand in `.damaged`."""
-        server = Server(store.uri, delivery=Delivery(str(tmp_path)))
+        server, journal = Server(store.uri), Journal(str(tmp_path))
         client, rng = mlflow.MlflowClient(store.uri), random.Random(0)
         saves = [save(number) for number in range(40)]
         for _ in range(30):
             run_id = client.create_run("0").info.run_id
-            path = abandon(server.delivery, saves, Record(portable_uri(server), run_id))
+            path = abandon(journal, saves, Record(server.portable(journal.root), run_id))
             head, _, body = path.read_bytes().partition(b"\n")
             data = broken(body, rng)
             path.write_bytes(head + b"\n" + data)
-            answered = sum(leftovers.deliver(path.parent, server))
+            answered = sum(leftovers.deliver(folder_of(path), server))
             rows = store.rows("SELECT key, value, step, timestamp FROM metrics WHERE run_uuid = ?", run_id)
             there = Counter((key, repr(value), step, timestamp) for key, value, step, timestamp in rows)
             kept = path.with_suffix(".damaged").read_bytes().replace(b"\n", b"") if path.parent.exists() else b""
@@ -298,24 +312,24 @@ class TestDamage:
 
 def test_foreign_files(store, tmp_path):
     """What others put into the journal's folders is neither sent nor lost, and stops nothing."""
-    server = Server(store.uri, delivery=Delivery(str(tmp_path)))
+    server, journal = Server(store.uri), Journal(str(tmp_path))
     run_ids = [mlflow.MlflowClient(store.uri).create_run("0").info.run_id for _ in range(2)]
-    paths = [abandon(server.delivery, [save(0)], Record(portable_uri(server), run_id)) for run_id in run_ids]
+    paths = [abandon(journal, [save(0)], Record(server.portable(journal.root), run_id)) for run_id in run_ids]
     folder, garbage = paths[0].parent, random.Random(0).randbytes(5000)
-    places = (server.delivery.folder, folder, paths[1].parent)
+    places = (journal.folder / "runs", folder, paths[1].parent)
     foreign = {
         **{place / name: garbage for place in places for name in (".DS_Store", "README.txt", "x.jsonl")},
         folder / "notes" / "a.jsonl": paths[0].read_bytes(),
         folder / "host-1-00000000.jsonl" / "file": b"in a folder that is named like a file of ours",
-        server.delivery.folder / "other" / "README.txt": b"read me\n",
+        journal.folder / "runs" / "other" / "README.txt": b"read me\n",
     }
     for place, data in foreign.items():
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(data)
     (folder / "host-1-00000001.jsonl").touch()
     (folder / "host-1-00000002.jsonl").write_bytes(garbage)
-    assert sum(each.points for each in leftovers.look(server.delivery)) == 6
-    assert sum(leftovers.deliver_all(server)) == 6
+    assert sum(each.points for each in leftovers.look(journal)) == 6
+    assert sum(leftovers.deliver_all(server, journal)) == 6
     for run_id in run_ids:
         assert store.points(run_id) == {"train/loss": [(0, 0.0), (1, 1 / 7)], "épreuve": [(0, 0.5)]}
     assert {place: place.read_bytes() for place in foreign} == foreign
@@ -329,19 +343,19 @@ def refused(attempt, *arguments):
 
 
 class TestLimit:
-    def message(self, delivery):
+    def message(self, journal):
         return (
-            f"the journal {delivery.folder} has reached its limit of {delivery.max_bytes} bytes; send it with "
+            f"the journal {journal.folder} has reached its limit of {journal.max_bytes} bytes; send it with "
             "'kedro metrics sync', or raise journal.max_bytes in kedro_mlflow_metrics.yml"
         )
 
     def test_all_or_nothing(self, tmp_path):
         """An append that does not fit leaves nothing, however many batches it has; a smaller one still fits."""
-        delivery = Delivery(str(tmp_path), max_bytes=60_000)
-        file = begin(delivery)
+        journal = Journal(str(tmp_path), max_bytes=60_000)
+        file = begin(journal)
         file.append(save(0))
         before = file.path.read_bytes()
-        assert refused(file.append, curve("long", 9000)) == self.message(delivery)
+        assert refused(file.append, curve("long", 9000)) == self.message(journal)
         assert file.path.read_bytes() == before
         file.append(save(1))
         file.leave()
@@ -349,13 +363,13 @@ class TestLimit:
 
     def test_others_count(self, tmp_path):
         """The limit is for all files of the journal; what others sent and deleted is room again."""
-        delivery = Delivery(str(tmp_path), max_bytes=6000)
-        other = begin(delivery, OTHER)
+        journal = Journal(str(tmp_path), max_bytes=6000)
+        other = begin(journal, OTHER)
         other.append(curve("m", 100))
-        file = begin(delivery)
-        assert refused(lambda: [file.append(save(number)) for number in range(100)]) == self.message(delivery)
-        assert 5700 < sum(path.stat().st_size for path in delivery.folder.glob("*/*")) < 6300
-        assert refused(begin, delivery, replace(RECORD, run_id="third")) == self.message(delivery)
+        file = begin(journal)
+        assert refused(lambda: [file.append(save(number)) for number in range(100)]) == self.message(journal)
+        assert 5700 < sum(path.stat().st_size for path in journal.folder.glob("runs/*/*")) < 6400
+        assert refused(begin, journal, replace(RECORD, run_id="third")) == self.message(journal)
         other.acknowledge(other.read(100).end)
         assert other.close()
         file.append(save(100))
@@ -364,30 +378,36 @@ class TestLimit:
 SCRIPT = """
 import os, resource, sys, time
 from pathlib import Path
-from kedro_mlflow_metrics.delivery import clock as logger
+from kedro_mlflow_metrics.delivery.clock import outbox
+from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.points_file import JournalFile
-from kedro_mlflow_metrics.journal.folder import Record, folder_of, read_record, remove
-from kedro_mlflow_metrics.points.curves import Points
-from kedro_mlflow_metrics.tracking.address import Delivery, Server
+from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
+from kedro_mlflow_metrics.journal.points_file import PointsFile
+from kedro_mlflow_metrics.points.curves import Curve
+from kedro_mlflow_metrics.project.binding import Binding
+from kedro_mlflow_metrics.project.context import RunRequest
+from kedro_mlflow_metrics.project.settings import read_settings
+from kedro_mlflow_metrics.tracking.address import Server
+from kedro_mlflow_metrics.tracking.store import RunInfo
 
-delivery, record = Delivery(sys.argv[1]), Record("sqlite:///mlflow.db", "0123")
-folder = folder_of(delivery, record)
+journal, record = Journal(sys.argv[1]), Record("sqlite:///mlflow.db", "0123")
+folder = journal.of(record)
 
 def points(key, number=1):
-    return [Points(key, [0.5] * number, range(number), range(number))]
+    return [Curve(key, [0.5] * number, range(number), range(number))]
 
 def begin():
-    file = JournalFile.create(delivery, folder, record)
+    file = PointsFile.create(folder, record)
     file.append(points("first"))
     return file
 """
 FORK = """
-server, record = Server("sqlite:///mlflow.db", delivery=delivery), Record("sqlite:///mlflow.db", local_id="local")
-logger.write(server, record, points("parent"))
+record = Record("sqlite:///mlflow.db", local_id="local")
+target = Target(Server("sqlite:///mlflow.db"), journal, record, RunInfo("local"))
+outbox(target).save(points("parent"), print)
 if not os.fork():
-    logger.write(server, record, points("child"))
-    print(folder_of(delivery, record))
+    outbox(target).save(points("child"), print)
+    print(target.folder.path)
     sys.stdin.readline()
     sys.exit()
 os.wait()
@@ -396,7 +416,7 @@ time.sleep(60)
 """
 ADOPT = """
 while line := sys.stdin.readline():
-    file = JournalFile.adopt(Path(line[2:-1]))
+    file = PointsFile.adopt(RunFolder(journal, Path(line[2:-1]).parent), Path(line[2:-1]))
     if file and line[0] == "-":
         file.acknowledge(file.read(9).end)
         file.close()
@@ -449,30 +469,30 @@ class TestLocks:
         """The file of a process is nobody else's until it is gone, by kill -9 too."""
         process = python("file = begin(); print(file.path); time.sleep(60)")
         path = Path(heard(process))
-        assert JournalFile.adopt(path) is None
-        assert [some.key for some in journal.waiting_points(path.parent)] == ["first"]
+        assert adopt(path) is None
+        assert [some.key for some in waiting_points(folder_of(path))] == ["first"]
         kill(process)
         assert drain(path)[0].total() == 1
 
     def test_fork(self, python):
         """A forked child writes a file of its own; the parent's stays locked while it lives, and after."""
         process = python(FORK)
-        files = records.journal_files(Path(heard(process)))
+        files = RunFolder(Journal(), Path(heard(process))).files()
         ours, childs = sorted(files, key=lambda path: f"-{process.pid}-" not in path.name)
-        assert JournalFile.adopt(ours) is None
-        assert JournalFile.adopt(childs) is None
+        assert adopt(ours) is None
+        assert adopt(childs) is None
         process.stdin.write("\n")
         assert heard(process) == "ended"
-        assert JournalFile.adopt(ours) is None
+        assert adopt(ours) is None
         assert [key for key, *_ in drain(childs)[0]] == ["child"]
         kill(process)
         assert [key for key, *_ in drain(ours)[0]] == ["parent"]
 
-    def test_two_adopt_at_once(self, delivery, python):
+    def test_two_adopt_at_once(self, journal, python):
         """One gets the file, whether it keeps it (+) or sends and deletes it at once (-)."""
         two = [python(ADOPT), python(ADOPT)]
         for number in range(40):
-            path = abandon(delivery, [save(0)])
+            path = abandon(journal, [save(0)])
             for process in two:
                 process.stdin.write(f"{'+-'[number % 2]} {path}\n")
             assert sorted(map(heard, two)) == ["False", "True"]
@@ -482,17 +502,17 @@ class TestLocks:
         code = """
 for _ in range(200):
     file = begin()
-    assert read_record(folder) == record
+    assert folder.read() == record
     file.acknowledge(file.read(9).end)
     file.close()
-    remove(folder)
+    folder.remove()
 """
         assert [process.wait() for process in [python(code) for _ in range(3)]] == [0, 0, 0]
 
 
-def unwritable(delivery, why):
+def unwritable(journal, why):
     return (
-        f"the journal {delivery.folder} cannot be written: {why}; make room or set journal.path in "
+        f"the journal {journal.folder} cannot be written: {why}; make room or set journal.path in "
         "kedro_mlflow_metrics.yml"
     )
 
@@ -507,17 +527,17 @@ def mount(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-        return Delivery(str(tmp_path / "disk"))
+        return Journal(str(tmp_path / "disk"))
 
     yield mounted
     subprocess.run(["umount", "-l", tmp_path / "disk"], capture_output=True, check=False)
 
 
 class TestDisk:
-    def test_file_size_limit(self, delivery, python):
+    def test_file_size_limit(self, journal, python):
         """A write that is cut short leaves nothing, of one batch or of several; with room again it goes on."""
         one, size, many, same, path = python(FULL).communicate()[0].splitlines()
-        assert one == many == unwritable(delivery, "No space left on device")
+        assert one == many == unwritable(journal, "No space left on device")
         assert size == same
         assert Path(path).read_bytes()[: int(size)].endswith(b"]]\n")
         points, damaged = drain(Path(path))
@@ -526,20 +546,20 @@ class TestDisk:
 
     def test_full(self, mount):
         """The same on a disk that is full; a file that cannot begin leaves nothing."""
-        delivery = mount("size=64k")
-        filler, saves = Path(delivery.root, "filler"), []
+        journal = mount("size=64k")
+        filler, saves = Path(journal.root, "filler"), []
         filler.write_bytes(bytes(30_000))
-        file = begin(delivery)
+        file = begin(journal)
 
         def fill():
             while True:
                 file.append(save(len(saves)))
                 saves.append(save(len(saves)))
 
-        assert refused(fill) == unwritable(delivery, "No space left on device")
+        assert refused(fill) == unwritable(journal, "No space left on device")
         assert len(saves) > 20
-        assert refused(begin, delivery, OTHER) == unwritable(delivery, "No space left on device")
-        assert not list(folder_of(delivery, OTHER).iterdir())
+        assert refused(begin, journal, OTHER) == unwritable(journal, "No space left on device")
+        assert not list(journal.of(OTHER).path.iterdir())
         filler.unlink()
         file.append(save(9999))
         file.leave()
@@ -548,28 +568,28 @@ class TestDisk:
     def test_below_a_file(self, tmp_path):
         """A journal below a regular file is refused in one line."""
         (tmp_path / "file.txt").touch()
-        delivery = Delivery(str(tmp_path), "file.txt/sub")
-        assert refused(begin, delivery) == unwritable(delivery, "Not a directory")
-        folder = folder_of(delivery, RECORD)
-        assert refused(records.write_record, delivery, folder, RECORD) == unwritable(delivery, "Not a directory")
+        journal = Journal(str(tmp_path), "file.txt/sub")
+        assert refused(begin, journal) == unwritable(journal, "Not a directory")
+        assert refused(journal.of(RECORD).write, RECORD) == unwritable(journal, "Not a directory")
 
     def test_read_only(self, mount):
         """So is one on a disk that is read-only."""
-        delivery = mount("ro")
-        assert refused(begin, delivery) == unwritable(delivery, "Read-only file system")
+        journal = mount("ro")
+        assert refused(begin, journal) == unwritable(journal, "Read-only file system")
 
 
 def test_no_secret(tmp_path):
     """No password, token or query of an address, a tag or a variable stands in the journal."""
     uri = f"http://ann:s3cret@127.0.0.1:{free_port()}/ml?token=s3cret"
     variables = {"MLFLOW_TRACKING_PASSWORD": "s3cret", "MLFLOW_TRACKING_TOKEN": "s3cret"}
-    server = Server(uri, 2.0, variables, Delivery(str(tmp_path)))
+    about = Binding(server=Server(uri, 2.0, variables), journal=Journal(str(tmp_path)), experiment="Default")
     tags = {"repository": "https://s3cret@github.com/a/b", "build": "https://ci.example/1?token=s3cret"}
-    target = runs.open_offline_run(server, "local", "Default", "a run", tags, None)
-    logger.write(server, target.record, save(0))
-    ending = leftovers.finish(server, target.record, "FINISHED", owner=True, shared=False)
+    run = read_settings({"run": {"tags": tags}}, {})
+    target = Chooser(about, run, RunRequest(("p",), {}, "", "", has_workers=False), saves=True).choose().target
+    clock.outbox(target).save(save(0), print)
+    ending = lifetime._end(target, "FINISHED", owner=True)
     assert ending.points == 3
-    assert "127.0.0.1" in read_record(ending.folder).reason
+    assert "127.0.0.1" in target.folder.read().reason
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"github.com/a/b" in written
     assert b"s3cret" not in written
@@ -596,4 +616,4 @@ def test_no_secret(tmp_path):
 )
 def test_portable_uri(uri, portable):
     """Local addresses below the root become relative, others stay; passwords and queries are gone."""
-    assert portable_uri(Server(uri, delivery=Delivery("/proj"))) == portable
+    assert Server(uri).portable("/proj") == portable

@@ -24,7 +24,7 @@ from conftest import Project, Store
 from faults import MlflowServer
 from kedro_cli import Command, WarmKedro
 
-from kedro_mlflow_metrics.journal.folder import Record, read_record
+from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +113,6 @@ SAVERS = """
 import multiprocessing, random, sys, time
 import mlflow, requests
 from kedro_mlflow_metrics import MlflowMetricsDataset
-from kedro_mlflow_metrics.delivery import clock as logger
 from kedro_mlflow_metrics.tracking import rest
 
 def save(key):
@@ -153,7 +152,7 @@ class Case:
 
     def __init__(self, project: Project, warm: WarmKedro, server: MlflowServer | None, store: Store) -> None:
         self.root, self._warm, self.server, self.store = project.root, warm, server, store
-        self._journal = project.root / ".kedro_mlflow_metrics"
+        self._journal = project.root / ".kedro_mlflow_metrics/runs"
 
     def run(self, pipeline: str, *arguments: str, **env: str) -> Command:
         return self._warm.start(self.root, "run", "--pipeline", pipeline, *arguments, env=env)
@@ -278,7 +277,7 @@ def waiting(case: Case, begins: str) -> Record:
     case.server.kill()
     (case.root / "go").touch()
     assert run.wait() == 0, run.output
-    record = read_record(*case.left)
+    record = RunFolder(Journal(), *case.left).read()
     assert (record.status, bool(record.run_id)) == ("FINISHED", begins == "online")
     assert not case.has_more_than(1)
     case.server.start()

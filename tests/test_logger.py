@@ -9,8 +9,7 @@ from conftest import on_a_terminal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedro_mlflow_metrics.points.batches import batches
-from kedro_mlflow_metrics.points.curves import Points
+from kedro_mlflow_metrics.points.curves import Curve, batches
 
 keys = st.text("aé/", min_size=1, max_size=250)
 saves = st.lists(st.tuples(keys, st.integers(0, 2500)), max_size=5)
@@ -20,7 +19,7 @@ saves = st.lists(st.tuples(keys, st.integers(0, 2500)), max_size=5)
 @given(saves)
 def test_batches_lose_nothing_and_fit(save):
     """Every point is in one batch, in order; a batch has 1,000 points and 1 MB of JSON at most."""
-    points = [Points(key, [float(n)] * n, range(n), [7] * n) for key, n in save]
+    points = [Curve(key, [float(n)] * n, range(n), [7] * n) for key, n in save]
     cut = list(batches(points))
     assert [point for batch in cut for some in batch for point in some] == [point for some in points for point in some]
     for batch in cut:
@@ -34,8 +33,8 @@ SAVE = """
 import sys
 import mlflow
 from kedro_mlflow_metrics import MlflowMetricsDataset
-from kedro_mlflow_metrics.delivery import outbox
-outbox.PATIENCE_SECONDS = float(sys.argv[2])
+from kedro_mlflow_metrics.views import terminal
+terminal.PATIENCE_SECONDS = float(sys.argv[2])
 mlflow.set_tracking_uri(sys.argv[1])
 with mlflow.start_run(experiment_id="0"):
     MlflowMetricsDataset(prefix="big").save({"a": list(range(8000))})

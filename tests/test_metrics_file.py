@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import textwrap
-import threading
 
 import pytest
 from conftest import free_port
@@ -13,10 +12,7 @@ from faults import said, until
 from kedro.io import AbstractDataset, DatasetError
 
 from kedro_mlflow_metrics import MlflowMetricsDataset
-from kedro_mlflow_metrics.journal.folder import Record
-from kedro_mlflow_metrics.kubeflow import metrics_file
 from kedro_mlflow_metrics.kubeflow.rules import check
-from kedro_mlflow_metrics.tracking.address import Delivery, Server
 
 TYPE = "kedro_mlflow_metrics.MlflowMetricsDataSet"
 # Each node is a function named after the entry that it saves. Kedro itself takes a generator apart and saves what it
@@ -202,29 +198,6 @@ def test_entries_share_a_file(case, runner):
     assert said(out, "WARNING") == []
 
 
-def test_threads_that_begin_together(monkeypatch, tmp_path):
-    """Threads that save at the same moment get one and the same object for a file: none writes what another lacks."""
-    together = threading.Barrier(2, timeout=10)
-    real = metrics_file.outbox
-
-    def outbox(server, record):
-        together.wait()
-        return real(server, record)
-
-    monkeypatch.setattr(metrics_file, "outbox", outbox)
-    server, record = Server("sqlite:///never-opened.db", delivery=Delivery(str(tmp_path))), Record("x", tmp_path.name)
-    found = []
-    threads = [
-        threading.Thread(target=lambda: found.append(metrics_file.open_file(tmp_path / "m.json", server, record)))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found[0] is found[1] is metrics_file.open_file(tmp_path / "m.json", server, record)
-
-
 TWO = "def a(): return {'x': 1}\ndef b(): return {'x': 2}\n"
 
 
@@ -362,9 +335,9 @@ def test_a_file_that_cannot_be_written(blocked):
 
 
 def test_strict(blocked):
-    """With ``strict`` it is an error of one line when the metrics are in MLflow; only within an iterator a warning too.
+    """With ``strict`` it is an error of one line when the metrics are in MLflow; within a stream a warning too.
 
-    Then the run does go on for a while.
+    There the run does go on for a while.
     """
     case, form, path, reason = blocked
     case.prepare(
@@ -374,7 +347,7 @@ def test_strict(blocked):
     *_, line = (line for line in out.splitlines() if "DatasetError" in line)
     assert f"dataset 'm', the metrics file {case.root / path} for Kubeflow cannot be written: " in line
     assert reason in line and line.endswith("MLflow has the metrics")
-    assert out.count("the run goes on") == (form == "iterator")
+    assert out.count("the run goes on") == (form != "list")
     assert case.last == {"m.a": 1}
     assert case.store.run["status"] == "FAILED"
 
@@ -398,19 +371,6 @@ def test_no_journal(case):
     case.run()
     assert case.values == {"a-x": 1, "b-x": 4}
     assert case.last == {"a.x": 1, "b.x": 4}
-
-
-def test_a_damaged_note(case):
-    """What the journal's folder holds of the file's earlier metrics may be anything: the run goes on without it."""
-    case.prepare(TWO, a={}, b={})
-    case.run("--nodes=a")
-    (note,) = case.root.glob(".kedro_mlflow_metrics/kubeflow/*.json")
-    run = case.store.run["run_uuid"]
-    for number, text in enumerate(("[\xff", "[]", json.dumps({"run": run, "metrics": {"a.x": [1]}}))):
-        note.write_text(text, encoding="latin-1")
-        case.run("--nodes=b", "--params", f"mlflow_run_id={run}")
-        assert case.values == {"b-x": 2}
-        assert len(case.store.points()["b.x"]) == number + 1
 
 
 def test_switched_off(case):

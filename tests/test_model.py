@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from kedro.io import DatasetError
 
-from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics import MlflowMetricsDataset, process
 from kedro_mlflow_metrics.delivery import leftovers
-from kedro_mlflow_metrics.tracking.address import Delivery, Server
+from kedro_mlflow_metrics.journal.folder import Journal
+from kedro_mlflow_metrics.tracking.address import Server
 
 FAULTS = ["refuse", "lose", "cut", "500", "404", "413", "redirect", "401"]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
@@ -54,9 +55,7 @@ class Saver:
             except DatasetError as exc:
                 answer = str(exc).replace("\n", "<newline>").encode() + b"\n"
             os.write(answers, answer)
-        from kedro_mlflow_metrics.delivery import clock as logger
-
-        logger._close_all()
+        process._finish()
 
     def save(self, points: list[dict], *, flush: bool) -> str:
         os.write(self._orders, json.dumps({"points": points, "flush": flush}).encode() + b"\n")
@@ -78,7 +77,7 @@ def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine
     with mlflow_server(tmp_path / "server", empty_store) as (server, store):
         proxy = Proxy(server.uri)
         client = mlflow.MlflowClient(server.uri)
-        here = Server(proxy.uri, delivery=Delivery(root=str(tmp_path)))
+        here, journal = Server(proxy.uri), Journal(str(tmp_path))
 
         class Machine(RuleBasedStateMachine):
             def __init__(self) -> None:
@@ -127,7 +126,7 @@ def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine
 
             @rule()
             def sync(self):
-                for _ in leftovers.deliver_all(here):
+                for _ in leftovers.deliver_all(here, journal):
                     pass
 
             def teardown(self):
@@ -138,7 +137,7 @@ def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine
                 found = Counter(step for step, _, _ in rows)
                 assert self.accepted <= found <= self.accepted + self.perhaps
                 assert all(step == value and timestamp == 7 for step, value, timestamp in rows)
-                assert not [each for each in leftovers.look(here.delivery) if each.points or each.damaged]
+                assert not [each for each in leftovers.look(journal) if each.points or each.damaged]
 
         try:
             quick = settings(

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
-from kedro_mlflow_metrics.points.curves import Progress, to_points
+from kedro_mlflow_metrics.points.stamp import Progress, to_curves
 
 SHAPES = 'a number, {"value", "step"}, a list of either, an array, {step: number}, or a group of metrics'
 TOP = "a dict of metric name to value, a list of such dicts, an iterator of them, or a data frame"
@@ -106,7 +106,7 @@ class Name(str, Enum):
 
 def read(data):
     """Return the points of one save as (key, value, step)."""
-    made = to_points(data, prefix="", now=0, progress=Progress())
+    made = to_curves(data, prefix="", now=0, progress=Progress())
     return [(point.key, point.value, point.step) for points in made for point in points]
 
 

@@ -1,4 +1,4 @@
-"""Steps, timestamps and keys: what ``to_points`` adds to the values it was given."""
+"""Steps, timestamps and keys: what ``to_curves`` adds to the values it was given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
-from kedro_mlflow_metrics.points.curves import MetricPoint, Points, Progress, to_points
+from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
+from kedro_mlflow_metrics.points.stamp import Progress, to_curves
 
 NOW = 1_700_000_000_000
 MAX = 2**63 - 1
@@ -20,7 +21,7 @@ UTC = timezone.utc
 
 def save(data, progress=None, *, prefix="", now=NOW, where=""):
     """Return the points of one save, flat."""
-    made = to_points(data, prefix=prefix, now=now, progress=progress or Progress(), where=where)
+    made = to_curves(data, prefix=prefix, now=now, progress=Progress() if progress is None else progress, where=where)
     return [point for points in made for point in points]
 
 
@@ -38,15 +39,15 @@ def test_a_number_becomes_one_point():
 
 
 def test_metrics_come_in_the_order_given():
-    """One ``Points`` per metric, in the order of the dict, groups flattened with a dot."""
-    made = to_points({"b": 1, "a": {"z": 2, "y": [3]}}, prefix="", now=NOW, progress=Progress())
+    """One ``Curve`` per metric, in the order of the dict, groups flattened with a dot."""
+    made = to_curves({"b": 1, "a": {"z": 2, "y": [3]}}, prefix="", now=NOW, progress=Progress())
     assert [points.key for points in made] == ["b", "a.z", "a.y"]
 
 
 def test_points_are_columns_of_equal_length():
-    """The columns of a ``Points`` can be counted, indexed and sliced like lists."""
-    (points,) = to_points({"a": [5, 6, 7]}, prefix="", now=NOW, progress=Progress())
-    assert isinstance(points, Points)
+    """The columns of a ``Curve`` can be counted, indexed and sliced like lists."""
+    (points,) = to_curves({"a": [5, 6, 7]}, prefix="", now=NOW, progress=Progress())
+    assert isinstance(points, Curve)
     columns = (points.values, points.steps, points.timestamps)  # noqa: PD011
     assert [len(column) for column in columns] == [3, 3, 3]
     assert [list(column[1:]) for column in columns] == [[6.0, 7.0], [1, 2], [NOW, NOW]]
@@ -82,7 +83,7 @@ def test_the_next_step_counts_per_prefixed_key():
     progress = Progress()
     save({"a": 1}, progress, prefix="m.")
     assert [point.step for point in save({"a": 1}, progress, prefix="n.")] == [0]
-    assert progress.last == {"m.a": (0, NOW), "n.a": (0, NOW)}
+    assert progress == {"m.a": (0, NOW), "n.a": (0, NOW)}
 
 
 def test_a_new_progress_starts_again_at_0():
@@ -121,7 +122,7 @@ def test_empty_values_do_not_move_the_step():
     """A save without points of a key leaves that key where it was."""
     progress = Progress()
     save({"a": []}, progress)
-    assert progress.last == {}
+    assert progress == {}
 
 
 def test_a_frame_without_steps_counts_rows_from_the_next_step():
@@ -223,26 +224,6 @@ def test_the_last_written_point_of_a_step_is_the_latest(given_steps, cut):
     for step in set(given_steps):
         own = [point.timestamp for point in written if point.step == step]
         assert own == sorted(set(own))
-
-
-# --- all or nothing
-
-
-def test_a_draft_leaves_the_original_alone():
-    """A save works on a draft; dropping it forgets what the save did."""
-    progress = Progress({"a": (4, NOW)})
-    draft = progress.draft()
-    assert steps({"a": 1, "b": 1}, draft) == [5, 0]
-    assert progress.last == {"a": (4, NOW)}
-    assert draft.last == {"a": (5, NOW), "b": (0, NOW)}
-
-
-def test_a_bad_last_key_refuses_all():
-    """All of a mapping is checked before any of it is returned; the draft is dropped."""
-    progress = Progress()
-    with pytest.raises(InvalidMetricsError):
-        save({"a": 1, "b": "x"}, progress.draft())
-    assert progress.last == {}
 
 
 def test_a_message_names_the_dataset():

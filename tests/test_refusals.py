@@ -16,7 +16,7 @@ from conftest import free_port
 
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.tracking.address import Server
-from kedro_mlflow_metrics.tracking.connect import open_store
+from kedro_mlflow_metrics.tracking.store import open_store
 
 CATALOG = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
 PIPELINE = """
@@ -283,7 +283,7 @@ def test_nobody_asks_the_server(simple, gate):
         print(catalog["m"] if not hasattr(catalog, "_get_dataset") else catalog._get_dataset("m"))
         print("MLFLOW", "mlflow" in sys.modules)
     """)
-    assert "MlflowMetricsDataset(" in out
+    assert "MlflowMetricsDataSet(" in out
     assert "MLFLOW False" in out
     assert handler.seen == []
 

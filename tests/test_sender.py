@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.points.batches import apart
-from kedro_mlflow_metrics.points.curves import Points
-from kedro_mlflow_metrics.tracking.address import error_code
+from kedro_mlflow_metrics.points.curves import Curve, apart
+from kedro_mlflow_metrics.tracking.store import error_code
 
 THERE, REFUSED, OUTAGE = TrackingError.ALREADY_THERE, "BAD_REQUEST", ""
 SQL = "[SQL: INSERT INTO metrics (key, value, timestamp) VALUES (?, ?, ?)]"
@@ -37,7 +36,7 @@ SQL = "[SQL: INSERT INTO metrics (key, value, timestamp) VALUES (?, ?, ?)]"
 def test_what_a_failure_of_the_database_means(text, meaning):
     """An overload passes, a stored point is a success, a violated constraint stays a refusal."""
     assert error_code("BAD_REQUEST", text) == meaning
-    assert TrackingError(text, meaning).outage == (meaning == OUTAGE)
+    assert TrackingError(text, code=meaning).outage == (meaning == OUTAGE)
     assert error_code("INVALID_PARAMETER_VALUE", text) == "INVALID_PARAMETER_VALUE"
 
 
@@ -48,7 +47,7 @@ values = st.lists(st.sampled_from([1.0, math.nan, math.inf]), min_size=1, max_si
 @given(st.lists(values, max_size=250))
 def test_pieces_that_no_version_refuses(columns):
     """At most 100 keys each, NaN apart from numbers, and nothing lost."""
-    points = [Points(f"m{key}", row, range(len(row)), range(len(row))) for key, row in enumerate(columns)]
+    points = [Curve(f"m{key}", row, range(len(row)), range(len(row))) for key, row in enumerate(columns)]
     pieces = list(apart(points))
     flat = [point for piece in pieces for some in piece for point in some]
     assert Counter(map(repr, flat)) == Counter(repr(point) for some in points for point in some)

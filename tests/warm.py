@@ -26,9 +26,10 @@ for name in (
     "mlflow.store.tracking.sqlalchemy_store",
     "requests",
     "rich.progress",
+    "kedro_mlflow_metrics.cli.export",
     "kedro_mlflow_metrics.cli.sync",
     "kedro_mlflow_metrics.dataset",
-    "kedro_mlflow_metrics.runs.choose",
+    "kedro_mlflow_metrics.runs.lifetime",
 ):
     import_module(name)
 

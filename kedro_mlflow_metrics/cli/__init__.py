@@ -1,7 +1,36 @@
-"""The group ``kedro metrics``: a file per command."""
+"""``kedro metrics``: what is done with metrics outside a pipeline. A command is loaded when it is called."""
 
 from __future__ import annotations
 
-from kedro_mlflow_metrics.cli.sync import commands
+from importlib import import_module
 
-__all__ = ["commands"]
+import click
+
+__all__ = ["commands", "metrics"]
+
+COMMANDS = ("export", "sync", "validate")
+
+
+class _Lazy(click.Group):
+    """A group whose commands stand in files of their own, each as a function of the file's name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
+        """Return the names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as click calls it
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(name="kedro-mlflow-metrics")
+def commands() -> None:
+    """Hold the group that Kedro's own command takes in."""
+
+
+@commands.group(cls=_Lazy)
+def metrics() -> None:
+    """Metrics that pipelines log to MLflow."""

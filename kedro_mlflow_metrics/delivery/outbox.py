@@ -1,226 +1,222 @@
-"""What is on its way to one run: to MLflow at once, or to the journal and from there to MLflow later."""
+"""What is on its way to one run from this process: to MLflow at once, or to the journal and from there to MLflow."""
 
 from __future__ import annotations
 
 import logging
 import random
-import sys
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.sender import Sender
 from kedro_mlflow_metrics.errors import JournalError, TrackingError
-from kedro_mlflow_metrics.journal.folder import folder_of, remove
-from kedro_mlflow_metrics.journal.points_file import JournalFile
-from kedro_mlflow_metrics.points.batches import MAX_POINTS, after, count
-from kedro_mlflow_metrics.views.progress import progress_bar
+from kedro_mlflow_metrics.journal.points_file import PointsFile
+from kedro_mlflow_metrics.points.curves import MAX_POINTS, after, count
+from kedro_mlflow_metrics.process import LAST_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from rich.progress import Progress
+    from kedro_mlflow_metrics.delivery.target import Target
+    from kedro_mlflow_metrics.points.curves import Curve
 
-    from kedro_mlflow_metrics.journal.folder import Record
-    from kedro_mlflow_metrics.points.curves import Points
-    from kedro_mlflow_metrics.tracking.address import Server
-
-__all__ = ["Outbox", "send_file"]
+__all__ = ["Outbox", "Report", "send_file"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 PERIOD_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
+Report = Callable[[int, int], object]  # told how many points of how many MLflow has answered for
 
 
 class Outbox:
-    """What is on its way to one run from this process.
+    """What is on its way to one run.
 
     Attributes:
         proven: Whether MLflow has once accepted something for the run; from then on no answer raises.
         trouble: Why the last sending failed, None if it did not.
-        tries: How often the clock has tried.
-        asked: How many tries somebody waits for.
-        busy: Whether the clock is trying.
-        moved: When MLflow last answered for something, in seconds of the monotonic clock.
-        followers: Called when the clock has sent what waited, and with True when the outbox closes.
+        due: When the clock sends next, in seconds of the monotonic clock.
     """
 
-    def __init__(self, server: Server, record: Record, written: Callable[[], object]) -> None:
+    def __init__(self, target: Target, written: Callable[[], object]) -> None:
         """Open nothing yet.
 
         Args:
-            server: Where the run lives.
-            record: The run.
-            written: Called when a line stands in the journal.
+            target: The run.
+            written: Called when something stands in the journal for the clock to send.
         """
-        self.server, self.record = server, record
-        self._written = written
-        self._sender = Sender(server, record.run_id)
+        self.target, self._written = target, written
+        self._sender = Sender(target)
         self._sending, self._opening = threading.Lock(), threading.Lock()
-        self._journal: JournalFile | None = None
+        self._file: PointsFile | None = None
         self._last_sent = -PERIOD_SECONDS
-        self._due, self._failures = 0.0, 0
+        self._failures = 0
         self._warned: set[str] = set()
-        self._closed = self._paused = False
-        self.proven = self.busy = False
+        self._closed = self._held = False
+        self.proven = False
         self.trouble: TrackingError | None = None
-        self.tries = self.asked = 0
-        self.moved = 0.0
-        self.followers: list[Callable[[bool], object]] = []
+        self.due = 0.0
 
     @property
     def waiting(self) -> bool:
         """Whether points are in the journal that MLflow has not answered for."""
-        return self._journal is not None and self._journal.waiting
-
-    @property
-    def offline(self) -> bool:
-        """Whether the run does not exist in MLflow yet."""
-        return bool(self.record.local_id)
+        return self._file is not None and self._file.waiting
 
     @property
     def ready(self) -> bool:
         """Whether there is something for the clock to send."""
-        return self.waiting and not self.offline
+        return self.waiting and not self.target.offline
 
-    @property
-    def due(self) -> float:
-        """When the clock sends next, in seconds of the monotonic clock."""
-        return 0.0 if self.tries < self.asked else self._due
+    def save(self, curves: Sequence[Curve], report: Report, *, collect: bool = False) -> None:
+        """Take points; when this returns they are in MLflow, or in the journal.
 
-    def save(self, points: Sequence[Points], name: str) -> None:
-        """Take points that are grouped by key; see `write`."""
+        Args:
+            curves: Checked and stamped points, grouped by key.
+            report: Told how far it has come.
+            collect: Whether they may be sent a second later, together with others.
+
+        Raises:
+            TrackingError: MLflow refused them, or did not answer and ``on_failure`` is ``fail``.
+            JournalError: They could be neither sent nor kept.
+        """
         self.complain()
-        if self._may_send(points):
-            try:
-                points = self._send(points, name)
-            finally:
-                self._sending.release()
-        if points:
-            self._keep(points)
+        if self._sends_at_once(curves, collect=collect):
+            with self._sending:
+                if self.trouble is None:  # or somebody else has met it while this one waited
+                    curves = self._send(curves, report)
+        if curves:
+            self._keep(curves, report)
 
     def complain(self) -> None:
-        """Raise what the clock met in the background, where it must not be passed over."""
-        trouble = self.trouble
-        if trouble is not None and (self.server.delivery.fail or not (trouble.outage or self.proven)):
-            raise trouble
+        """Raise what was met in the background, where it must not be passed over."""
+        if self.trouble is not None and self._must_raise(self.trouble):
+            raise self.trouble
 
-    def _may_send(self, points: Sequence[Points]) -> bool:
-        """Tell whether these points go at once, and then hold the right to send."""
-        if self.offline or self.trouble is not None:
-            return False
-        if count(points) > MAX_POINTS or not self.proven:  # who was never accepted is not put off
-            self._sending.acquire()
-            if self.trouble is None:
-                return True
-            self._sending.release()  # met while this one waited
-            return False
-        due = time.monotonic() - self._last_sent >= PERIOD_SECONDS
-        return due and not self.waiting and self._sending.acquire(blocking=False)
+    def _must_raise(self, trouble: TrackingError) -> bool:
+        return self.target.journal.fail or not (trouble.outage or self.proven)
 
-    def _send(self, points: Sequence[Points], name: str) -> Sequence[Points]:
-        """Send at once; return what is left where MLflow does not answer."""
-        done, total, begun = 0, count(points), time.monotonic()
-        strict = self.server.delivery.fail or not self.proven
-        with ExitStack() as stack:
-            bar: Progress | None = None
-            try:
-                for number in self._sender.send(points, strict=strict):
-                    done += number
-                    self.proven = True
-                    if refused := self._sender.take_refused():
-                        self._opened().set_aside(refused)
-                    if bar is None and time.monotonic() - begun > PATIENCE_SECONDS and sys.stderr.isatty():
-                        bar = stack.enter_context(progress_bar())
-                        bar.add_task(f"{name} to MLflow", total=total)
-                    if bar is not None:
-                        bar.update(bar.task_ids[0], completed=done)
-            except TrackingError as exc:
-                if self.server.delivery.fail or not (exc.outage or self.proven):
-                    raise
-                self._sender.take_refused()  # their batch is sent again
-                self._stumble(exc)
-                return after(points, done)
-            finally:
-                self._last_sent = time.monotonic()
-                if self.trouble is None:
-                    self._due = self._last_sent + PERIOD_SECONDS
+    def _sends_at_once(self, curves: Sequence[Curve], *, collect: bool) -> bool:
+        if self.target.offline or self.trouble is not None:
+            return False
+        if not collect or not self.proven or count(curves) >= MAX_POINTS:
+            return True
+        return not self.waiting and time.monotonic() - self._last_sent >= PERIOD_SECONDS
+
+    def _send(self, curves: Sequence[Curve], report: Report) -> Sequence[Curve]:
+        """Send at once; return what is left where MLflow does not answer. The caller holds the right to send."""
+        done, total = 0, count(curves)
+        strict = self.target.journal.fail or not self.proven
+        try:
+            for sent in self._sender.send(curves, strict=strict):
+                self.proven = True
+                if sent.refused:
+                    self.begin_file().set_aside(sent.refused)
+                done += sent.points
+                report(done, total)
+        except TrackingError as exc:
+            if self._must_raise(exc):
+                raise
+            self._stumble(exc)
+            return after(curves, done)
+        finally:
+            self._rest()
         return ()
 
-    def _keep(self, points: Sequence[Points]) -> None:
+    def _keep(self, curves: Sequence[Curve], report: Report) -> None:
         """Put points into the journal; send them after all if it takes no more."""
         try:
-            self._opened().append(points)
+            self.begin_file().append(curves)
         except JournalError as exc:
-            if self.offline:
+            if self.target.offline:
                 raise
             self._warn("journal", "%s; each save is sent at once", exc)
             with self._sending:
-                left = self._send(points, "metrics")
+                left = self._send(curves, report)
             if left:
                 raise JournalError(f"{exc}; and {self.trouble}") from exc
             self.trouble = None
             return
-        if not self.offline:
+        if not self.target.offline:
             self._written()
 
-    def _opened(self) -> JournalFile:
+    def begin_file(self) -> PointsFile:
+        """Return this process's file of the run; its lock says that a process of the run lives.
+
+        Raises:
+            JournalError: The folder takes no more.
+        """
         with self._opening:
-            if self._journal is None:
-                delivery = self.server.delivery
-                self._journal = JournalFile.create(delivery, folder_of(delivery, self.record), self.record)
-            return self._journal
+            if self._file is None:
+                self._file = PointsFile.create(self.target.folder, self.target.record)
+            return self._file
+
+    def flush(self, *, force: bool = False, within: float | None = None) -> None:
+        """Send what waits, for as long as MLflow answers.
+
+        Args:
+            force: Whether to try once more although MLflow did not answer the last time.
+            within: Seconds for all of it; None for as long as MLflow goes on taking points.
+        """
+        if not self.ready or (self.trouble is not None and not force):
+            return
+        longest = LAST_SECONDS if within is None else within
+        if self._sending.acquire(timeout=longest):
+            try:
+                if force:
+                    self._sender.hurry(longest)
+                self._send_file(None if within is None else time.monotonic() + within)
+            finally:
+                self._sending.release()
 
     def send_waiting(self) -> None:
-        """Send what waits in the journal, and say so; called by the clock."""
-        self._send_waiting()
-        if self.trouble is None:
-            self._tell(closing=False)
-
-    def _tell(self, *, closing: bool) -> None:
-        for follow in self.followers:
-            follow(closing)
-
-    def _send_waiting(self) -> None:
+        """Send what waits in the journal; called by the clock."""
         with self._sending:
-            if self._closed:
-                return
-            self.busy = True
-            try:
-                for _ in send_file(self._opened(), self._sender, repeatable=self.server.repeatable):
-                    self.proven, self.moved = True, time.monotonic()
-                if self.trouble is not None:
-                    log.info("MLflow answers again; what waited is sent")
-                    self._warned.discard("trouble")
-                self.trouble, self._failures = None, 0
-            except TrackingError as exc:
-                self._stumble(exc)
-            except Exception as exc:
-                if self._closed:
+            if not self._closed:
+                self._send_file()
+
+    def _send_file(self, deadline: float | None = None) -> None:
+        begun, told = time.monotonic(), False
+        try:
+            for _ in send_file(self.begin_file(), self._sender, repeatable=self.target.server.repeatable):
+                self.proven = True
+                moment = time.monotonic()
+                if deadline is not None and moment > deadline:
                     return
-                log.exception("The points of run %s wait in the journal", self.record.ident)
-                self._stumble(TrackingError(f"sending failed: {exc}"))
-            finally:
-                self.tries, self.busy = self.tries + 1, False
-                self._last_sent = time.monotonic()
-                if self.trouble is None:
-                    self._due = self._last_sent + PERIOD_SECONDS
+                if not told and moment - begun > PATIENCE_SECONDS:
+                    told = True
+                    log.info("Sending what waits for run %s", self.target.record.name or self.target.record.ident)
+            if self.trouble is not None:
+                log.info("MLflow answers again; what waited is sent")
+                self._warned.discard("trouble")
+            self.trouble, self._failures = None, 0
+        except TrackingError as exc:
+            self._stumble(exc)
+        except Exception as exc:
+            log.exception("The points of run %s wait in the journal", self.target.record.ident)
+            self._stumble(TrackingError(f"sending failed: {exc}"))
+        finally:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Let a second pass until the clock sends again."""
+        self._last_sent = time.monotonic()
+        if self.trouble is None:
+            self.due = self._last_sent + PERIOD_SECONDS
 
     def _stumble(self, trouble: TrackingError) -> None:
         """Take an outage or a refusal: one warning, then tries with growing pauses."""
         self.trouble = trouble
         self._failures += 1
-        pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** min(self._failures - 1, 6)) * random.uniform(0.5, 1.0)  # noqa: S311
-        self._due = time.monotonic() + max(pause, trouble.retry_after)
-        if not self.server.delivery.fail:
+        pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** min(self._failures - 1, 6)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        self.due = time.monotonic() + max(pause, trouble.retry_after)
+        if not self.target.journal.fail:
             self._warn(
                 "trouble",
                 "%s. The pipeline goes on; its points wait in %s until MLflow answers; '%s' sends what is left",
                 trouble.reason,
-                folder_of(self.server.delivery, self.record),
-                self.server.delivery.sync,
+                self.target.folder.path,
+                self.target.journal.sync,
             )
 
     def _warn(self, kind: str, text: str, *arguments: object) -> None:
@@ -229,62 +225,59 @@ class Outbox:
             self._warned.add(kind)
             log.warning(text, *arguments)
 
-    def hold(self) -> None:
-        """Begin the journal's file."""
-        self._opened()
-
     def close(self) -> None:
         """Let go of the journal, so that another process may send what is left."""
         self._closed = True
-        if self._journal is not None:
-            self._journal.close()
-            remove(self._journal.path.parent)
-            self._journal = None
-        self._tell(closing=True)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self.target.folder.remove()
 
-    def pause(self) -> None:
+    def hold(self) -> None:
         """Hold the right to send while the process forks; a server that hangs is not waited for."""
-        self._paused = self._sending.acquire(timeout=PATIENCE_SECONDS)
+        self._held = self._sending.acquire(timeout=PATIENCE_SECONDS)
 
-    def resume(self) -> None:
-        """Give it back."""
-        if self._paused:
-            self._paused = False
+    def release(self) -> None:
+        """Give the right back."""
+        if self._held:
+            self._held = False
             self._sending.release()
 
     def leave(self) -> None:
         """Close what a fork inherited."""
-        if self._journal is not None:
-            self._journal.leave()
+        if self._file is not None:
+            self._file.leave()
 
 
-def send_file(journal: JournalFile, sender: Sender, *, repeatable: bool) -> Iterator[int]:
+def send_file(file: PointsFile, sender: Sender, *, repeatable: bool) -> Iterator[int]:
     """Send what waits in a file of the journal, yielding numbers of points as MLflow answers for them.
 
     Live sending and ``kedro metrics sync`` are this one function.
 
     Args:
-        journal: The file.
+        file: The file.
         sender: Sends to its run.
         repeatable: Whether sending twice does no harm; if it does, a batch counts as sent before it is.
 
     Raises:
         TrackingError: MLflow refused the run or the user, or gave no answer; what is left stays in the file.
     """
-    while journal.waiting:
+    while file.waiting:
         most = sender.window
-        window = journal.read(most)
+        window = file.read(most)
         if not repeatable:
-            journal.acknowledge(window.end)
-        sender.take_refused()  # what a try that failed refused comes again
-        yield from sender.send(window.points)
-        if refused := sender.take_refused():
-            journal.set_aside(refused)
+            file.acknowledge(window.end)
+        refused = []
+        for sent in sender.send(window.points):
+            refused += sent.refused
+            yield sent.points
+        if refused:
+            file.set_aside(refused)
         if repeatable:
-            journal.acknowledge(window.end)
+            file.acknowledge(window.end)
         if window.damaged:
-            journal.set_damaged_aside(window.damaged)
-            log.warning("%d damaged lines of %s are set aside", len(window.damaged), journal.path)
+            file.set_damaged_aside(window.damaged)
+            log.warning("%d damaged lines of %s are set aside", len(window.damaged), file.path)
         if count(window.points) < most:
             break  # the end of the file: what came meanwhile is for the next second
-    journal.compact()
+    file.compact()

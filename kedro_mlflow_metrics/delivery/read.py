@@ -1,4 +1,4 @@
-"""Reads the points of a run back: what MLflow has, and what still waits in the journal."""
+"""The one way back: the points of a run, from MLflow and from the journal where some still wait."""
 
 from __future__ import annotations
 
@@ -7,48 +7,47 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.clock import flush
-from kedro_mlflow_metrics.journal.folder import folder_of
 from kedro_mlflow_metrics.journal.points_file import waiting_points
-from kedro_mlflow_metrics.tracking.connect import open_store
+from kedro_mlflow_metrics.points.forms import last_finite
+from kedro_mlflow_metrics.tracking.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from kedro_mlflow_metrics.journal.folder import Record
+    from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.points.curves import MetricPoint
-    from kedro_mlflow_metrics.tracking.address import Server, Store
+    from kedro_mlflow_metrics.tracking.store import Store
 
-__all__ = ["load"]
+__all__ = ["last_points", "load"]
 
 
 def load(
-    server: Server, record: Record, wanted: Callable[[str], bool], *, last: bool = False
+    target: Target, wanted: Callable[[str], bool], *, last: bool = False
 ) -> Iterator[tuple[str, Iterable[MetricPoint]]]:
     """Yield the wanted keys in order, each with its points: one key's at a time, so that few are held at once.
 
     The journal is read first: what leaves it meanwhile is in MLflow by then, and what is in both is one point.
 
     Args:
-        server: Where the run lives.
-        record: The run.
+        target: The run.
         wanted: Tells whether a key is asked for.
         last: Whether the latest points of MLflow will do: one request in all.
 
     Raises:
         TrackingError: MLflow refused, or does not answer.
     """
-    flush(server, record)
+    flush(target)
     waiting: dict[str, set[MetricPoint]] = {}
-    for points in waiting_points(folder_of(server.delivery, record)):
-        if wanted(points.key):
-            waiting.setdefault(points.key, set()).update(points)
+    for curve in waiting_points(target.folder):
+        if wanted(curve.key):
+            waiting.setdefault(curve.key, set()).update(curve)
     latest: dict[str, MetricPoint] = {}
     histories: Iterator[list[MetricPoint]] = iter(())
-    if record.run_id:
-        store = open_store(server)
-        latest = {point.key: point for point in store.get_run(record.run_id)[1] if wanted(point.key)}
+    if target.record.run_id:
+        store = open_store(target.server)
+        latest = {point.key: point for point in store.get_run(target.record.run_id)[1] if wanted(point.key)}
         keys = sorted(latest)
-        histories = ([latest[key]] for key in keys) if last else _histories(store, record.run_id, keys)
+        histories = ([latest[key]] for key in keys) if last else _histories(store, target.record.run_id, keys)
     for key in sorted({*latest, *waiting}):
         history = next(histories) if key in latest else []
         yield key, waiting[key].union(history) if key in waiting else history
@@ -61,3 +60,18 @@ def _histories(store: Store, run_id: str, keys: list[str]) -> Iterator[list[Metr
         return
     with ThreadPoolExecutor(store.at_a_time, "kedro-mlflow-metrics-load") as pool:
         yield from pool.map(partial(store.history, run_id), keys)
+
+
+def last_points(target: Target, wanted: Callable[[str], bool]) -> dict[str, MetricPoint | None]:
+    """Return the last finite point of each wanted key, None where there is none.
+
+    MLflow gives the latest points in one request; only where such a one is not finite the history is asked for.
+
+    Raises:
+        TrackingError: MLflow refused, or does not answer.
+    """
+    found = {key: last_finite(points) for key, points in load(target, wanted, last=True)}
+    missing = {key for key, point in found.items() if point is None}
+    if missing:
+        found |= {key: last_finite(points) for key, points in load(target, missing.__contains__)}
+    return found

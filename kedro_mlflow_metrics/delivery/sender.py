@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.points.batches import MAX_POINTS, apart, batches, count
-from kedro_mlflow_metrics.tracking.connect import open_store
+from kedro_mlflow_metrics.points.curves import MAX_POINTS, apart, batches, count
+from kedro_mlflow_metrics.tracking.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from kedro_mlflow_metrics.points.curves import MetricPoint, Points
-    from kedro_mlflow_metrics.tracking.address import Server, Store
+    from kedro_mlflow_metrics.delivery.target import Target
+    from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
+    from kedro_mlflow_metrics.tracking.store import Store
 
-__all__ = ["Sender"]
+__all__ = ["Sender", "Sent"]
 
 _LEAST_POINTS = 50
 _LONGEST_SECONDS = 60.0
+_Refused = list[tuple["MetricPoint", str]]
+
+
+class Sent(NamedTuple):
+    """How many points MLflow has answered for, and which of them it refused for their content, with the reason."""
+
+    points: int
+    refused: _Refused
 
 
 class Sender:
-    """Sends to one run, in batches as large and requests as long as the server turns out to need.
+    """Sends to one run, in batches as large and requests as long as the server turns out to need."""
 
-    Args:
-        server: Where the run lives.
-        run_id: The run.
-    """
-
-    def __init__(self, server: Server, run_id: str) -> None:
-        self._server, self._run_id = server, run_id
-        self._refused: list[tuple[MetricPoint, str]] = []
-        self._limit, self._timeout = MAX_POINTS, server.timeout
+    def __init__(self, target: Target) -> None:
+        self._server, self._run_id = target.server, target.record.run_id
+        self._retries = 3 if target.journal.fail else 0
+        self._limit, self._timeout = MAX_POINTS, target.server.timeout
         self._store: Store | None = None
 
     @property
@@ -40,46 +44,43 @@ class Sender:
         """How many points to read at a time: batches grouped by key over it touch few rows each."""
         return 20 * self._limit
 
-    def take_refused(self) -> list[tuple[MetricPoint, str]]:
-        """Return the points whose content MLflow has refused since the last call, and why."""
-        refused, self._refused = self._refused, []
-        return refused
+    def hurry(self, seconds: float) -> None:
+        """Make no request longer than this from now on."""
+        self._timeout, self._store = min(self._timeout, max(0.1, seconds)), None
 
-    def send(self, points: Sequence[Points], *, strict: bool = False) -> Iterator[int]:
-        """Send points that are grouped by key, yielding how many MLflow has answered for after each batch.
+    def send(self, curves: Sequence[Curve], *, strict: bool = False) -> Iterator[Sent]:
+        """Send points that are grouped by key, yielding after each batch what became of it.
 
         Args:
-            points: What to send.
+            curves: What to send.
             strict: Whether a refusal of the content raises, instead of setting aside what is refused.
 
         Raises:
             TrackingError: MLflow refused the run or the user, or gave no answer; the batch is to be sent again.
         """
-        for batch in batches(points, self._limit):
-            self._send(batch, strict=strict)
-            yield count(batch)
+        for batch in batches(curves, self._limit):
+            yield Sent(count(batch), self._send(batch, strict=strict))
 
-    def _send(self, batch: list[Points], *, strict: bool) -> None:
+    def _send(self, batch: list[Curve], *, strict: bool) -> _Refused:
+        """Send a batch and return what is refused of it."""
         try:
             self._opened().log_batch(self._run_id, batch)
         except TrackingError as exc:
             self._store = None
+            alone = count(batch) == 1
             if not self._server.repeatable and not strict:
-                self._refused += [(point, str(exc)) for some in batch for point in some]
-            elif exc.code == TrackingError.ALREADY_THERE:
-                self._send_again(batch, strict=strict)
-            elif exc.outage:
-                self._shrink(exc, batch, strict=strict)
-            elif strict or exc.credentials or not self._has_run():
+                return [(point, str(exc)) for curve in batch for point in curve]
+            if exc.code == TrackingError.ALREADY_THERE:
+                return [] if alone else self._send_all(_pieces(batch), strict=strict)
+            if exc.outage:
+                return self._send_smaller(exc, batch, strict=strict)
+            if strict or exc.credentials or not self._has_run():
                 raise
-            elif count(batch) == 1:
-                self._refused += [(point, str(exc)) for some in batch for point in some]
-            else:
-                self._send_halves(batch, strict=strict)
-        else:
-            self._limit = min(MAX_POINTS, 2 * self._limit)
+            return [(*batch[0], str(exc))] if alone else self._send_all(_halves(batch), strict=strict)
+        self._limit = min(MAX_POINTS, 2 * self._limit)
+        return []
 
-    def _shrink(self, trouble: TrackingError, batch: list[Points], *, strict: bool) -> None:
+    def _send_smaller(self, trouble: TrackingError, batch: list[Curve], *, strict: bool) -> _Refused:
         """Make batches smaller and requests longer where that may help."""
         if trouble.code in (TrackingError.TIMED_OUT, TrackingError.TOO_LARGE):
             self._limit = max(_LEAST_POINTS, self._limit // 2)
@@ -87,25 +88,10 @@ class Sender:
             self._timeout = min(_LONGEST_SECONDS, 2 * self._timeout)
         if trouble.code != TrackingError.TOO_LARGE or count(batch) <= _LEAST_POINTS:
             raise trouble
-        self._send_halves(batch, strict=strict)
+        return self._send_all(_halves(batch), strict=strict)
 
-    def _send_again(self, batch: list[Points], *, strict: bool) -> None:
-        """Send a batch of which some is stored, after an answer that was lost; a point that is refused alone is there.
-
-        MLflow before 3.17 refuses such a batch as a whole if it holds a NaN, and before 3.10 one of more than 100 keys.
-        """
-        if count(batch) == 1:
-            return
-        pieces = list(apart(batch))
-        if len(pieces) == 1:
-            self._send_halves(batch, strict=strict)
-        else:
-            for piece in pieces:
-                self._send(piece, strict=strict)
-
-    def _send_halves(self, batch: list[Points], *, strict: bool) -> None:
-        for half in batches(batch, (count(batch) + 1) // 2):
-            self._send(half, strict=strict)
+    def _send_all(self, parts: Iterable[list[Curve]], *, strict: bool) -> _Refused:
+        return [refused for part in parts for refused in self._send(part, strict=strict)]
 
     def _has_run(self) -> bool:
         """Tell a refused content from a run that is gone."""
@@ -114,6 +100,18 @@ class Sender:
 
     def _opened(self) -> Store:
         if self._store is None:
-            retries = 3 if self._server.delivery.fail else 0
-            self._store = open_store(replace(self._server, timeout=self._timeout), retries=retries)
+            self._store = open_store(replace(self._server, timeout=self._timeout), retries=self._retries)
         return self._store
+
+
+def _halves(batch: list[Curve]) -> Iterator[list[Curve]]:
+    return batches(batch, (count(batch) + 1) // 2)
+
+
+def _pieces(batch: list[Curve]) -> Iterable[list[Curve]]:
+    """Cut a batch of which MLflow holds some already, because its answer was lost, so that it takes the rest.
+
+    MLflow before 3.17 refuses such a batch as a whole if it holds a NaN, and before 3.10 one of more than 100 keys.
+    """
+    pieces = list(apart(batch))
+    return pieces if len(pieces) > 1 else _halves(batch)

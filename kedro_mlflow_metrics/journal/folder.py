@@ -1,40 +1,76 @@
-"""Which run the points of a folder of the journal belong to: ``run.json``, replaced in one step."""
+"""The journal's folder, and in it a folder per run, whose ``run.json`` says which run it is."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
+import shutil
 import time
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import blake2b
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.tracking.address import Delivery, Server, safe_uri
+from kedro_mlflow_metrics.journal.disk import replace_file, sealed, try_lock, unsealed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = [
-    "Record",
-    "cannot",
-    "folder_of",
-    "journal_files",
-    "make_folder",
-    "portable_uri",
-    "put_record",
-    "read_record",
-    "remove",
-    "sealed",
-    "unsealed",
-    "write_record",
-]
+__all__ = ["Journal", "Record", "RunFolder", "first_line"]
 
 _FILE = re.compile(r"[\w.-]+-\d+-[0-9a-f]{8}\.jsonl")
 _ORPHAN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Where points wait that MLflow does not take at once.
+
+    Attributes:
+        root: The project's root; without a project the current folder.
+        path: The journal's folder, taken from the root.
+        max_bytes: How much all its files may hold.
+        env: The Kedro environment.
+        fail: Whether points that MLflow does not take raise an error instead of waiting here.
+    """
+
+    root: str = ""
+    path: str = ".kedro_mlflow_metrics"
+    max_bytes: int = 2**30
+    env: str = ""
+    fail: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The journal's folder."""
+        return Path(self.root or Path.cwd(), self.path)
+
+    @property
+    def sync(self) -> str:
+        """The command that sends what is left in it."""
+        return f"kedro metrics sync --env {self.env}" if self.env not in ("", "local") else "kedro metrics sync"
+
+    def of(self, record: Record) -> RunFolder:
+        """Return the folder of a run, whether it exists or not."""
+        ident = record.local_id or record.run_id
+        name = re.sub(r"[^\w-]", "_", ident)[:80]
+        digest = blake2b(f"{record.uri}\n{ident}".encode(), digest_size=4).hexdigest()
+        return RunFolder(self, self.folder / "runs" / f"{name}-{digest}")
+
+    def runs(self) -> list[RunFolder]:
+        """Return the folders of all runs."""
+        try:
+            return [RunFolder(self, path) for path in sorted((self.folder / "runs").iterdir()) if path.is_dir()]
+        except OSError:
+            return []
+
+    def full(self, error: OSError) -> JournalError:
+        """Say in one line why the journal takes no more."""
+        reason = f"the journal {self.folder} cannot be written: {error.strerror or error}"
+        return JournalError(reason, "make room or set journal.path in kedro_mlflow_metrics.yml")
 
 
 @dataclass(frozen=True)
@@ -54,7 +90,6 @@ class Record:
         start_time: When it began, in milliseconds since the epoch.
         status: How it ended, if MLflow does not know yet.
         end_time: When it ended, in milliseconds since the epoch.
-        shared: Whether FINISHED hides no FAILED of another session.
         reason: Why its points wait.
     """
 
@@ -70,7 +105,6 @@ class Record:
     start_time: int = 0
     status: str = ""
     end_time: int = 0
-    shared: bool = False
     reason: str = ""
 
     @property
@@ -79,113 +113,123 @@ class Record:
         return self.run_id or self.local_id
 
 
-def portable_uri(server: Server) -> str:
-    """Return an address as it may be written down: no secret, and right in a project that was moved."""
-    uri = safe_uri(server.uri)
-    root = Path(server.delivery.root or Path.cwd()).as_posix()
-    scheme, mark, rest = uri.partition("://")
-    path = rest if scheme == "file" else rest[1:] if scheme.partition("+")[0] == "sqlite" else ""
-    if not mark or not path.startswith(f"{root}/"):
-        return uri
-    return path[len(root) + 1 :] if scheme == "file" else f"{scheme}:///{path[len(root) + 1 :]}"
+@dataclass(frozen=True)
+class RunFolder:
+    """What waits of one run: a file of points per process, and ``run.json``."""
 
+    journal: Journal
+    path: Path
 
-def folder_of(delivery: Delivery, record: Record) -> Path:
-    """Return the folder of a run, whether it exists or not."""
-    ident = re.sub(r"[^\w-]", "_", record.local_id or record.run_id)[:80]
-    tell = blake2b(f"{record.uri}\n{record.local_id or record.run_id}".encode(), digest_size=4).hexdigest()
-    return delivery.folder / f"{ident}-{tell}"
+    def make(self) -> None:
+        """Make the folder, in a journal that keeps itself out of Git. Raises OSError."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        ignore = self.journal.folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
 
-
-def write_record(delivery: Delivery, folder: Path, record: Record) -> None:
-    """Replace ``run.json`` in one step.
-
-    Raises:
-        JournalError: The folder takes no more.
-    """
-    try:
-        put_record(delivery, folder, record)
-    except OSError as exc:
-        raise cannot(folder, exc) from exc
-
-
-def put_record(delivery: Delivery, folder: Path, record: Record) -> None:
-    """Replace ``run.json``; raises OSError."""
-    make_folder(delivery, folder)
-    aside = folder / f"run.json.{os.getpid()}-{uuid4().hex[:8]}"
-    try:
-        aside.write_bytes(sealed(json.dumps({"run": asdict(record)}).encode()))
-        aside.replace(folder / "run.json")
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def read_record(folder: Path) -> Record | None:
-    """Return which run a folder belongs to; each of its files says so too, should ``run.json`` be lost."""
-    for path in (folder / "run.json", *journal_files(folder)):
+    def files(self) -> list[Path]:
+        """Return the files of points that are ours."""
         try:
-            with path.open("rb") as file:
-                body = unsealed(file.readline().rstrip(b"\n"))
+            return sorted(path for path in self.path.iterdir() if _FILE.fullmatch(path.name))
         except OSError:
-            continue
-        if body is not None and body.startswith(b"{"):
-            known = {each.name for each in fields(Record)}
-            return Record(**{name: value for name, value in json.loads(body)["run"].items() if name in known})
-    return None
+            return []
 
+    @property
+    def live(self) -> bool:
+        """Whether a process still writes here: it holds the lock of its file."""
+        return any(map(_is_locked, self.files()))
 
-def journal_files(folder: Path) -> list[Path]:
-    """Return the files of a folder that are ours."""
-    try:
-        return sorted(path for path in folder.iterdir() if _FILE.fullmatch(path.name))
-    except OSError:
-        return []
+    @property
+    def last_write(self) -> int:
+        """When somebody last wrote points, in milliseconds since the epoch; 0 if there are none."""
+        return max((int(path.stat().st_mtime * 1000) for path in self.files()), default=0)
 
+    def read(self) -> Record | None:
+        """Return which run it belongs to; each file says so too in its first line, should ``run.json`` be lost."""
+        for path in (self.path / "run.json", *self.files()):
+            try:
+                with path.open("rb") as file:
+                    body = unsealed(file.readline().rstrip(b"\n"))
+            except OSError:
+                continue
+            if body is not None and body.startswith(b"{"):
+                known = {each.name for each in fields(Record)}
+                return Record(**{name: value for name, value in json.loads(body)["run"].items() if name in known})
+        return None
 
-def remove(folder: Path) -> bool:
-    """Delete a folder in which nothing waits; return whether it is gone."""
-    record = read_record(folder)
-    if record is not None and (record.status or record.local_id):
-        return False
-    try:
-        if journal_files(folder) or any(folder.glob("*.refused")) or any(folder.glob("*.damaged")):
+    def put(self, record: Record) -> None:
+        """Replace ``run.json``. Raises OSError."""
+        self.make()
+        replace_file(self.path / "run.json", first_line(record), force=False)
+
+    def write(self, record: Record) -> None:
+        """Replace ``run.json``.
+
+        Raises:
+            JournalError: The folder takes no more.
+        """
+        try:
+            self.put(record)
+        except OSError as exc:
+            raise self.journal.full(exc) from exc
+
+    def note_end(self, record: Record, status: str, end_time: int, reason: str = "") -> None:
+        """Keep how a run ended, for whoever sends what waits of it.
+
+        Raises:
+            JournalError: The folder takes no more.
+        """
+        self.write(replace(self.read() or record, status=status, end_time=end_time, reason=reason))
+
+    @contextmanager
+    def locked(self, seconds: float) -> Iterator[bool]:
+        """Take the right to send from here, if need be after another process; yield whether that succeeded.
+
+        Args:
+            seconds: How long to wait for the other.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            lock = FileIO(self.path / "lock", "a+b")
+        except OSError:
+            yield False
+            return
+        with lock:
+            while not (taken := try_lock(lock)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield taken
+
+    def remove(self) -> bool:
+        """Delete the folder if nothing waits in it; return whether it is gone."""
+        record = self.read()
+        if record is not None and (record.status or record.local_id):
             return False
-        for path in folder.iterdir():
-            ours = path.suffix in (".new", ".sent") or path.name.startswith("run.json.")
-            orphan = ours and path.stat().st_mtime < time.time() - _ORPHAN_SECONDS
-            if orphan or path.name in ("run.json", "lock"):
-                path.unlink(missing_ok=True)
-        folder.rmdir()
+        try:
+            if self.files() or any(self.path.glob("*.refused")) or any(self.path.glob("*.damaged")):
+                return False
+            for path in self.path.iterdir():
+                ours = path.suffix in (".new", ".sent") or path.name.startswith(".run.json.")
+                orphan = ours and path.stat().st_mtime < time.time() - _ORPHAN_SECONDS
+                if orphan or path.name in ("run.json", "lock"):
+                    path.unlink(missing_ok=True)
+            self.path.rmdir()
+        except OSError:
+            return False
+        return True
+
+    def drop(self) -> None:
+        """Throw away whatever it holds."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def first_line(record: Record) -> bytes:
+    """Return the line with which ``run.json`` and each file of points begin."""
+    return sealed(json.dumps({"run": asdict(record)}).encode())
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with FileIO(path, "r+b") as file:
+            return not try_lock(file)
     except OSError:
         return False
-    return True
-
-
-def make_folder(delivery: Delivery, folder: Path) -> None:
-    """Make a folder of the journal, which keeps itself out of Git."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ignore = delivery.folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n")
-
-
-def cannot(folder: Path, error: OSError) -> JournalError:
-    """Say in one line why the journal takes no more."""
-    reason = error.strerror or str(error)
-    return JournalError(
-        f"the journal {folder.parent} cannot be written: {reason}; make room or set journal.path in "
-        "kedro_mlflow_metrics.yml"
-    )
-
-
-def sealed(body: bytes) -> bytes:
-    """Put its checksum before a line."""
-    return blake2b(body, digest_size=8).hexdigest().encode() + b" " + body + b"\n"
-
-
-def unsealed(line: bytes) -> bytes | None:
-    """Return what a line holds, None if it does not agree with its checksum."""
-    body = line[17:]
-    seal = blake2b(body, digest_size=8).hexdigest().encode()
-    return body if line[:17] == seal + b" " else None

@@ -1,8 +1,8 @@
-"""The journal: points on local disk until MLflow has answered.
+"""The points of one process for one run, on local disk until MLflow has answered.
 
-A folder per run holds append-only files, one per process, and ``run.json``, which says which run it is.
-Every line carries its own checksum and is written with one ``write``: what dies in the middle of a save
-tears at most the line of that save.
+What always holds: one process appends to a file, and holds its lock for life. Every line carries its own checksum
+and is written with one ``write``, so that what dies in the middle of a save tears at most the line of that save. How
+far MLflow has answered stands beside the file; should that be lost, the points are sent once more.
 """
 
 from __future__ import annotations
@@ -17,26 +17,23 @@ import threading
 import time
 from array import array
 from contextlib import suppress
-from dataclasses import asdict
 from io import FileIO
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import uuid4
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.disk import try_lock
-from kedro_mlflow_metrics.journal.folder import cannot, journal_files, make_folder, put_record, sealed, unsealed
-from kedro_mlflow_metrics.points.batches import batches
-from kedro_mlflow_metrics.points.curves import MetricPoint, Points
+from kedro_mlflow_metrics.journal.disk import sealed, try_lock, unsealed
+from kedro_mlflow_metrics.journal.folder import first_line
+from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from kedro_mlflow_metrics.journal.folder import Record
-    from kedro_mlflow_metrics.tracking.address import Delivery
+    from kedro_mlflow_metrics.journal.folder import Record, RunFolder
 
-__all__ = ["JournalFile", "waiting_points"]
+__all__ = ["PointsFile", "waiting_points"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 _SEAL = re.compile(rb"[0-9a-f]{16} ")
@@ -55,18 +52,17 @@ class Window(NamedTuple):
         damaged: Lines that do not agree with their checksum.
     """
 
-    points: list[Points]
+    points: list[Curve]
     end: int
     damaged: list[bytes]
 
 
-class JournalFile:
+class PointsFile:
     """The file of one process for one run; its process holds a lock on it for life."""
 
-    def __init__(self, path: Path, mode: Literal["a+b", "r+b", "rb"], max_bytes: int = 0) -> None:
+    def __init__(self, path: Path, mode: Literal["a+b", "r+b", "rb"], folder: RunFolder) -> None:
         """Open a file to append to, to adopt or to look at; see `create`, `adopt` and `waiting_points`."""
-        self.path = path
-        self._max_bytes, self._live = max_bytes, mode == "a+b"
+        self.path, self._folder, self._live = path, folder, mode == "a+b"
         self._others, self._scanned = 0, -_RESCAN_BYTES
         self._told: set[str] = set()
         self._lock = threading.Lock()
@@ -75,7 +71,7 @@ class JournalFile:
         self._offset = 0 if self._live else _answered(path)
 
     @classmethod
-    def create(cls, delivery: Delivery, folder: Path, record: Record) -> JournalFile:
+    def create(cls, folder: RunFolder, record: Record) -> PointsFile:
         """Begin this process's file.
 
         Raises:
@@ -84,26 +80,26 @@ class JournalFile:
         try:
             for _ in range(4):
                 with suppress(FileNotFoundError, FileExistsError):  # another process removed the folder meanwhile
-                    return cls._create(delivery, folder, record)
-            return cls._create(delivery, folder, record)
+                    return cls._create(folder, record)
+            return cls._create(folder, record)
         except OSError as exc:
-            raise cannot(folder, exc) from exc
+            raise folder.journal.full(exc) from exc
 
     @classmethod
-    def _create(cls, delivery: Delivery, folder: Path, record: Record) -> JournalFile:
+    def _create(cls, folder: RunFolder, record: Record) -> PointsFile:
         host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:60] or "host"
-        path = folder / f"{host}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
+        path = folder.path / f"{host}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
         new = None
         try:
-            make_folder(delivery, folder)
-            new = cls(path.with_suffix(".new"), "a+b", delivery.max_bytes)
+            folder.make()
+            new = cls(path.with_suffix(".new"), "a+b", folder)
             try_lock(new._file)
             with new._lock:
-                new._write(sealed(json.dumps({"run": asdict(record)}).encode()))
+                new._write(first_line(record))
             new.acknowledge(new._size())
             new.path = new.path.rename(path)  # nobody sees it before it is locked
-            if not (folder / "run.json").exists():
-                put_record(delivery, folder, record)
+            if not (folder.path / "run.json").exists():
+                folder.put(record)
         except (OSError, JournalError):
             if new is not None:
                 new._offset = new._size()
@@ -112,26 +108,21 @@ class JournalFile:
         return new
 
     @classmethod
-    def adopt(cls, path: Path) -> JournalFile | None:
+    def adopt(cls, folder: RunFolder, path: Path) -> PointsFile | None:
         """Open the file of a process that is gone; None if it lives, or another did it first."""
         try:
-            file = cls(path, "r+b")
+            file = cls(path, "r+b", folder)
         except OSError:
             return None
         for pause in (0.01, 0.03, 0):  # somebody who looks whether a process lives takes the lock for a moment
-            if try_lock(file._file):
-                break
+            if try_lock(file._file) and path.exists():
+                file._offset, file._end = _answered(path), file._size()
+                return file
             time.sleep(pause)
-        else:
-            file.leave()
-            return None
-        if not path.exists():
-            file.leave()
-            return None
-        file._offset, file._end = _answered(path), file._size()
-        return file
+        file.leave()
+        return None
 
-    def append(self, points: Iterable[Points]) -> None:
+    def append(self, points: Iterable[Curve]) -> None:
         """Write points; all of them or none.
 
         Raises:
@@ -145,20 +136,20 @@ class JournalFile:
             except (OSError, JournalError) as exc:
                 self._file.truncate(self._size() - written)
                 self._end = self._size()
-                raise (exc if isinstance(exc, JournalError) else cannot(self.path.parent, exc)) from exc
+                raise (exc if isinstance(exc, JournalError) else self._folder.journal.full(exc)) from exc
             except BaseException:
                 self._end = self._size()  # a signal may come between a write and its being counted
                 raise
 
     def _write(self, line: bytes) -> int:
         """Write a line with one ``write``; take back what a full disk took of it."""
-        size = self._end + len(line)
-        if size > self._scanned + _RESCAN_BYTES or self._others + size > self._max_bytes:
+        size, journal = self._end + len(line), self._folder.journal
+        if size > self._scanned + _RESCAN_BYTES or self._others + size > journal.max_bytes:
             self._scan()
-        if self._others + size > self._max_bytes:
+        if self._others + size > journal.max_bytes:
             raise JournalError(
-                f"the journal {self.path.parent.parent} has reached its limit of {self._max_bytes} bytes; send it "
-                "with 'kedro metrics sync', or raise journal.max_bytes in kedro_mlflow_metrics.yml"
+                f"the journal {journal.folder} has reached its limit of {journal.max_bytes} bytes",
+                "send it with 'kedro metrics sync', or raise journal.max_bytes in kedro_mlflow_metrics.yml",
             )
         written = self._file.write(line)
         if written != len(line):
@@ -170,9 +161,9 @@ class JournalFile:
     def _scan(self) -> None:
         """Look how much the files of other processes and runs hold."""
         self._others = 0
-        for folder in self.path.parent.parent.iterdir():
+        for folder in self._folder.journal.runs():
             with suppress(OSError):  # sent and deleted at this moment
-                self._others += sum(path.stat().st_size for path in folder.iterdir() if path != self.path)
+                self._others += sum(path.stat().st_size for path in folder.path.iterdir() if path != self.path)
         self._scanned = self._size()
 
     def _size(self) -> int:
@@ -204,9 +195,9 @@ class JournalFile:
         if number < most and rest and not self._live:
             _collect(rest, columns, damaged)  # torn by the death of its process
             end += len(rest)
-        return Window([Points(key, *columns[key]) for key in sorted(columns)], end, damaged)
+        return Window([Curve(key, *columns[key]) for key in sorted(columns)], end, damaged)
 
-    def points(self) -> Iterator[Points]:
+    def points(self) -> Iterator[Curve]:
         """Yield all that waits, without moving on."""
         offset = self._offset
         try:
@@ -248,7 +239,7 @@ class JournalFile:
             with _beside(self.path, ".refused").open("a") as file:
                 file.writelines(lines)
         except OSError as exc:
-            raise cannot(self.path.parent, exc) from exc
+            raise self._folder.journal.full(exc) from exc
         reasons = {point.key: reason for point, reason in refused if point.key not in self._told}
         self._told.update(reasons)
         for key, reason in reasons.items():
@@ -273,11 +264,11 @@ class JournalFile:
         self._file.close()
 
 
-def waiting_points(folder: Path) -> Iterator[Points]:
-    """Yield what waits in a folder, of living processes too, without touching anything."""
-    for path in journal_files(folder):
+def waiting_points(folder: RunFolder) -> Iterator[Curve]:
+    """Yield what waits of a run, of living processes too, without touching anything."""
+    for path in folder.files():
         try:
-            file = JournalFile(path, "rb")
+            file = PointsFile(path, "rb", folder)
         except OSError:
             continue
         try:
@@ -301,8 +292,8 @@ def _answered(path: Path) -> int:
         return 0
 
 
-def _encoded(batch: Iterable[Points]) -> bytes:
-    columns = [(some.key, list(some.values), list(some.steps), list(some.timestamps)) for some in batch]
+def _encoded(batch: Iterable[Curve]) -> bytes:
+    columns = [(curve.key, list(curve.values), list(curve.steps), list(curve.timestamps)) for curve in batch]
     text = _encode(columns)
     return text.replace(" ", "\\u0020").encode()  # only keys have spaces, and none may look like a checksum
 

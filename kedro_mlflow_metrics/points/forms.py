@@ -1,4 +1,4 @@
-"""Points as a following node would like them: what ``load`` gives."""
+"""Points as a following node would like them: what ``load`` gives, and the last value of a metric."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kedro_mlflow_metrics.points.curves import MetricPoint
+    from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
 
-__all__ = ["FORMS", "from_points", "json_value", "unclamped"]
+__all__ = ["FORMS", "from_points", "json_value", "last_finite", "latest", "unclamped"]
 
 FORMS = ("auto", "points", "values", "last", "frame")
 
@@ -51,7 +51,7 @@ def _metric(points: list[tuple[int, float]], form: str) -> Any:  # noqa: ANN401 
 
 
 def _order(point: MetricPoint) -> tuple[int, int, bool, float]:
-    """MLflow's order: the largest step, then timestamp, then value is the latest."""
+    """Return what decides which point is the latest: as in MLflow the largest step, then timestamp, then value."""
     nan = math.isnan(point.value)
     return point.step, point.timestamp, not nan, 0.0 if nan else point.value
 
@@ -59,6 +59,30 @@ def _order(point: MetricPoint) -> tuple[int, int, bool, float]:
 def _latest_by_step(points: Iterable[MetricPoint]) -> list[tuple[int, float]]:
     latest = {point.step: unclamped(point.value) for point in sorted(points, key=_order)}
     return list(latest.items())
+
+
+def last_finite(points: Iterable[MetricPoint | None]) -> MetricPoint | None:
+    """Return the last point by MLflow's order whose value is finite, None if there is none.
+
+    The largest float counts as infinite: MLflow's SQL stores keep infinities as that.
+    """
+    finite = (point for point in points if point is not None and math.isfinite(unclamped(point.value)))
+    return max(finite, key=_order, default=None)
+
+
+def latest(curves: Iterable[Curve]) -> dict[str, MetricPoint | None]:
+    """Return the last finite point of each key, None where there is none."""
+    found: dict[str, MetricPoint | None] = {}
+    for curve in curves:
+        found[curve.key] = last_finite((found.get(curve.key), _last_of(curve)))
+    return found
+
+
+def _last_of(curve: Curve) -> MetricPoint | None:
+    if not isinstance(curve.steps, range):
+        return last_finite(curve)
+    backwards = (curve[at : at + 1] for at in reversed(range(len(curve))))  # in order, and of one time
+    return next((last for one in backwards if (last := last_finite(one))), None)
 
 
 def unclamped(value: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
 
-__all__ = ["INT64", "Curve", "fail", "parse"]
+__all__ = ["INT64", "Given", "fail", "parse"]
 
 INT64 = 2**63 - 1
 FIELDS = ("value", "step", "timestamp")
@@ -23,7 +23,7 @@ TOP = "a dict of metric name to value, a list of such dicts, an iterator of them
 _PLAIN = frozenset((int, float, bool))
 
 
-class Curve(NamedTuple):
+class Given(NamedTuple):
     """One metric as given: its values, and its steps and timestamps where the user gave any.
 
     Attributes:
@@ -58,14 +58,14 @@ def shown(thing: object) -> str:
     return f"an object of type {kind}"
 
 
-def parse(data: object) -> Iterator[Curve]:
+def parse(data: object) -> Iterator[Given]:
     """Read one mapping or frame.
 
     Args:
         data: A mapping of metric name to value, or a pandas or polars frame.
 
     Yields:
-        A curve per metric, groups flattened with ``.``.
+        Each metric, groups flattened with ``.``.
 
     Raises:
         InvalidMetricsError: On the first thing that is not accepted.
@@ -103,7 +103,7 @@ def _has_bare_number(value: object) -> bool:
     return _is_number(value)
 
 
-def _group(data: Mapping[Any, Any], outer: str, default: int | None, *, skip_step: bool) -> Iterator[Curve]:
+def _group(data: Mapping[Any, Any], outer: str, default: int | None, *, skip_step: bool) -> Iterator[Given]:
     for name, value in data.items():
         if not isinstance(name, str):
             fail(
@@ -119,47 +119,47 @@ def _group(data: Mapping[Any, Any], outer: str, default: int | None, *, skip_ste
             yield _leaf(full, value, default)
 
 
-def _mapping(name: str, value: Mapping[Any, Any], default: int | None) -> Iterator[Curve]:
+def _mapping(name: str, value: Mapping[Any, Any], default: int | None) -> Iterator[Given]:
     """Tell a point, a ``{step: value}`` curve and a group apart."""
     if not value:
         return
     where = f"metric {name!r}"
     if any(known in value for known in FIELDS):
         number, step, timestamp = _point(where, value)
-        yield Curve(name, array("d", (number,)), (step,), (timestamp,))
+        yield Given(name, array("d", (number,)), (step,), (timestamp,))
     elif any(_is_step(key) for key in value):
         steps = [_integer("step", where, key) for key in value]
         items = zip(steps, value.values(), strict=True)
         numbers = [_number(f"{where}, step {step}", item) for step, item in items]
-        yield Curve(name, array("d", numbers), steps)
+        yield Given(name, array("d", numbers), steps)
     else:
         yield from _group(value, f"{name}.", default, skip_step=False)
 
 
-def _leaf(name: str, value: object, default: int | None) -> Curve:
+def _leaf(name: str, value: object, default: int | None) -> Given:
     steps = None if default is None else (default,)
     if type(value) is float:  # the usual case, without a word for a message
-        return Curve(name, (value,), steps)
+        return Given(name, (value,), steps)
     where = f"metric {name!r}"
     if type(value) in _PLAIN or _is_number(value):
-        return Curve(name, (_number(where, value),), steps)
+        return Given(name, (_number(where, value),), steps)
     series = _series(where, value)
     if series is not None:
-        return Curve(name, *series)
+        return Given(name, *series)
     size = getattr(value, "ndim", None)
     if isinstance(size, int) and not isinstance(value, type | str | bytes):
         if size > 1:
             fail(where, f"got an array of {size} dimensions; accepted: one dimension, a number per step")
-        return Curve(name, _numbers(where, _items(where, value)))
+        return Given(name, _numbers(where, _items(where, value)))
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
         return _sequence(name, where, value)
     fail(where, f"got {shown(value)}; accepted: {SHAPES}")
 
 
-def _sequence(name: str, where: str, value: Sequence[Any]) -> Curve:
+def _sequence(name: str, where: str, value: Sequence[Any]) -> Given:
     """Read a list of numbers, of points, or of both."""
     if set(map(type, value)) <= _PLAIN or not any(isinstance(item, Mapping) for item in value):
-        return Curve(name, _numbers(where, value))
+        return Given(name, _numbers(where, value))
     numbers, steps, timestamps = array("d"), [], []
     for position, item in enumerate(value):
         here = f"{where}, position {position}"
@@ -167,7 +167,7 @@ def _sequence(name: str, where: str, value: Sequence[Any]) -> Curve:
         numbers.append(number)
         steps.append(step)
         timestamps.append(timestamp)
-    return Curve(name, numbers, steps, timestamps)
+    return Given(name, numbers, steps, timestamps)
 
 
 def _point(where: str, point: Mapping[Any, Any]) -> tuple[float, int | None, int | None]:
@@ -336,7 +336,7 @@ def _frame_columns(data: Any) -> _Columns | None:  # noqa: ANN401 - a frame of a
     return _Columns(columns, steps)
 
 
-def _frame(frame: _Columns) -> Iterator[Curve]:
+def _frame(frame: _Columns) -> Iterator[Given]:
     """Read each column of a frame as a metric, a missing cell as no point."""
     steps = frame.steps
     if steps is not None:
@@ -348,6 +348,6 @@ def _frame(frame: _Columns) -> Iterator[Curve]:
         where = f"column {name!r}"
         numbers = array("d", (_number(f"{where}, row {row}", cells[row]) for row in rows))
         if steps is not None:
-            yield Curve(name, numbers, [steps[row] for row in rows])  # type: ignore[misc]
+            yield Given(name, numbers, [steps[row] for row in rows])  # type: ignore[misc]
         else:
-            yield Curve(name, numbers, rows=rows)
+            yield Given(name, numbers, rows=rows)

@@ -10,13 +10,17 @@ import copy
 import sys
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    from kedro_mlflow_metrics.dataset import MlflowMetricsDataset
-    from kedro_mlflow_metrics.project.context import Project
+from kedro_mlflow_metrics import process
+from kedro_mlflow_metrics.project.binding import Binding
 
-__all__ = ["Place", "find", "metrics_datasets", "place_of", "remember", "short"]
+if TYPE_CHECKING:
+    from kedro_mlflow_metrics.dataset import MlflowMetricsDataSet
+    from kedro_mlflow_metrics.project.context import Catalog, Project
+
+__all__ = ["Entry", "Place", "binding_of", "built", "materialise", "place_of", "remember", "short", "sibling_prefixes"]
 
 
 class Place(NamedTuple):
@@ -27,47 +31,60 @@ class Place(NamedTuple):
     config: Mapping[str, Any]
 
 
+class Entry(NamedTuple):
+    """A metrics dataset as it stands in a catalog."""
+
+    name: str
+    dataset: MlflowMetricsDataSet
+    cached: bool
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of its metrics, without separator."""
+        given = self.dataset.explicit_prefix
+        return short(self.name) if given is None else given
+
+    def bound(self, base: Binding) -> Binding:
+        """Return what the dataset has to know, from what all of its project share."""
+        return replace(base, name=short(self.name), given=self.dataset.explicit_prefix, cached=self.cached)
+
+
 _places: list[Place] = []
+_lock = process.inherited_lock()  # another session may come by at any time
 
 
-def remember(catalog: Any, project: Project | None = None, config: Mapping[str, Any] | None = None) -> None:  # noqa: ANN401 - any CatalogProtocol
-    """Keep a weak eye on a catalog, for as long as it lives."""
-    _places[:] = [place for place in _places if place.catalog() is not None]
-    if place_of(catalog) is None:
-        _places.append(Place(weakref.ref(catalog), project, config or {}))
+def remember(catalog: Catalog, project: Project | None = None, config: Mapping[str, Any] | None = None) -> None:
+    """Remember a catalog weakly, for as long as it lives."""
+    with _lock:
+        _places[:] = [place for place in _places if place.catalog() is not None]
+        if not any(place.catalog() is catalog for place in _places):
+            _places.append(Place(weakref.ref(catalog), project, config or {}))
 
 
-def place_of(catalog: Any) -> Place | None:  # noqa: ANN401 - any CatalogProtocol
+def _newest_first() -> list[Place]:
+    with _lock:
+        return _places[::-1]
+
+
+def place_of(catalog: Catalog) -> Place | None:
     """Return what is known of a catalog."""
-    return next((place for place in reversed(_places) if place.catalog() is catalog), None)
+    return next((place for place in _newest_first() if place.catalog() is catalog), None)
 
 
-def metrics_datasets(catalog: Any) -> Iterator[tuple[str, MlflowMetricsDataset, bool]]:  # noqa: ANN401 - any CatalogProtocol
-    """Yield name, dataset and whether a CachedDataset stands around it, for those that are built.
+def built(catalog: Catalog) -> Iterator[Entry]:
+    """Yield the metrics datasets of a catalog that exist so far.
 
     A catalog that built none imports nothing: the class is then not even loaded.
     """
     module = sys.modules.get("kedro_mlflow_metrics.dataset")
     if module is None:
         return
-    for name, dataset in list(getattr(catalog, "_datasets", {}).items()):
-        inner = getattr(dataset, "_dataset", None)
-        if isinstance(dataset, module.MlflowMetricsDataset):
-            yield name, dataset, False
-        elif isinstance(inner, module.MlflowMetricsDataset):
-            yield name, inner, True
-
-
-def find(dataset: MlflowMetricsDataset) -> tuple[str, Place] | None:
-    """Return the name of a dataset and where it stands, from the newest catalog that holds it."""
-    for place in reversed(_places):
-        catalog = place.catalog()
-        if catalog is None:
-            continue
-        for name, other, _ in metrics_datasets(catalog):
-            if other is dataset:
-                return short(name), place
-    return None
+    for name, dataset in list(getattr(catalog, "_datasets", {}).items()):  # part of Kedro's CatalogProtocol
+        inner = getattr(dataset, "_dataset", None)  # of a CachedDataset, which has no public way
+        if isinstance(dataset, module.MlflowMetricsDataSet):
+            yield Entry(name, dataset, cached=False)
+        elif isinstance(inner, module.MlflowMetricsDataSet):
+            yield Entry(name, inner, cached=True)
 
 
 def short(name: str) -> str:
@@ -75,7 +92,7 @@ def short(name: str) -> str:
     return name.partition("@")[0]
 
 
-def materialise(catalog: Any, names: Iterable[str]) -> None:  # noqa: ANN401 - any CatalogProtocol
+def materialise(catalog: Catalog, names: Iterable[str]) -> None:
     """Build the named entries as the runner would a moment later; one that fails is left for it to report.
 
     One object under two names is given a copy for the second, so that each has its own prefix.
@@ -89,21 +106,40 @@ def materialise(catalog: Any, names: Iterable[str]) -> None:  # noqa: ANN401 - a
         except Exception:  # noqa: BLE001, S112 - whatever it is, the runner reports it
             continue
     seen: dict[int, str] = {}
-    for name, dataset, cached in list(metrics_datasets(catalog)):
+    for name, dataset, cached in list(built(catalog)):
         if seen.setdefault(id(dataset), short(name)) != short(name) and not cached:
             catalog._datasets[name] = copy.copy(dataset)  # noqa: SLF001 - part of CatalogProtocol
 
 
-def sibling_prefixes(catalog: Any) -> set[str]:  # noqa: ANN401 - any CatalogProtocol
-    """Return the prefixes of all metrics datasets of a catalog, unbuilt entries of our own type included."""
-    prefixes = {
-        dataset.explicit_prefix if dataset.explicit_prefix is not None else short(name)
-        for name, dataset, _ in metrics_datasets(catalog)
-    }
+def configured(catalog: Catalog) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield name and configuration of the entries of our own type, built or not; patterns aside."""
     place = place_of(catalog)
     for name, entry in place.config.items() if place else ():
         kind = entry.get("type", "") if isinstance(entry, Mapping) else ""
         if "{" not in name and isinstance(kind, str) and kind.startswith("kedro_mlflow_metrics."):
-            prefix = entry.get("prefix")
-            prefixes.add(short(name) if prefix is None else str(prefix))
-    return prefixes
+            yield name, entry
+
+
+def sibling_prefixes(catalog: Catalog) -> frozenset[str]:
+    """Return the prefixes of all metrics datasets of a catalog, unbuilt entries of our own type included."""
+    prefixes = {entry.prefix for entry in built(catalog)}
+    for name, entry in configured(catalog):
+        prefix = entry.get("prefix")
+        prefixes.add(short(name) if prefix is None else str(prefix))
+    return frozenset(prefixes)
+
+
+def binding_of(dataset: MlflowMetricsDataSet) -> Binding:
+    """Return what is known of a dataset outside a pipeline run, from the newest catalog that holds it.
+
+    Raises:
+        SettingsError: The project's settings cannot be used.
+    """
+    for place in _newest_first():
+        catalog = place.catalog()
+        entry = next((entry for entry in built(catalog) if entry.dataset is dataset), None)
+        if entry is None:
+            continue
+        found = entry.bound(Binding(siblings=sibling_prefixes(catalog)))
+        return place.project.bind(found, place.project.settings()) if place.project else found
+    return Binding(given=dataset.explicit_prefix)

@@ -1,22 +1,30 @@
-"""A Kedro project as this package needs it: where it stands, its settings, the address of its MLflow."""
+"""A Kedro project as this package needs it: where it stands, its settings, what Kedro says of a run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.tracking.environment import own
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
+    from kedro_mlflow_metrics.journal.folder import Journal
+    from kedro_mlflow_metrics.project.binding import Binding
     from kedro_mlflow_metrics.project.settings import Settings
     from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["CONFIG_KEY", "Project"]
+__all__ = ["CONFIG_KEY", "Catalog", "Context", "Node", "Pipeline", "Project", "RunRequest"]
 
 CONFIG_KEY = "kedro_mlflow_metrics"
+
+# Kedro's own types, which differ between its versions and cost time to import.
+Catalog = Any
+Context = Any
+Node = Any
+Pipeline = Any
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,15 @@ class Project:
     env: str
     config_loader: Any
 
+    @classmethod
+    def of(cls, context: Context) -> Project:
+        """Return the project of a context."""
+        from kedro.framework.project import PACKAGE_NAME  # its import configures logging
+
+        root, loader = context.project_path, context.config_loader
+        package = getattr(context, "_package_name", None) or PACKAGE_NAME or root.name  # Kedro names it nowhere else
+        return cls(root, package, context.env or getattr(loader, "default_run_env", None) or "", loader)
+
     def settings(self) -> Settings:
         """Read the settings file; no file means all defaults.
 
@@ -38,25 +55,44 @@ class Project:
 
         return read_settings(self._config(CONFIG_KEY), self._config("credentials"))
 
+    def bind(self, found: Binding, settings: Settings, *, pipelines: Collection[str] = (), run: str = "") -> Binding:
+        """Add to what is known of a dataset what the settings say.
+
+        Args:
+            found: What is known.
+            settings: The settings.
+            pipelines: The names of the pipelines that run.
+            run: What tells this pipeline run from others.
+
+        Raises:
+            SettingsError: An environment variable of MLflow's cannot be used.
+        """
+        found = replace(found, separator=settings.separator, experiment=settings.experiment or self.package)
+        if not settings.enabled or set(settings.disabled_pipelines) & set(pipelines):
+            from kedro_mlflow_metrics.delivery.target import memory_target
+
+            return replace(found, enabled=False, target=memory_target(run))
+        return replace(found, server=self.server(settings), journal=self.journal(settings))
+
     def server(self, settings: Settings) -> Server:
-        """Return the address: MLflow's environment variable, the settings, or MLflow's default in the root."""
-        from kedro_mlflow_metrics.project.settings import local_uri
-        from kedro_mlflow_metrics.tracking.address import Delivery, Server
+        """Return the address: MLflow's environment variable, the settings, or MLflow's default in the root.
 
-        uri = own("MLFLOW_TRACKING_URI") or local_uri(settings.tracking_uri or self._default_uri(), self.root)
-        timeout = own("MLFLOW_HTTP_REQUEST_TIMEOUT") or settings.timeout
-        delivery = Delivery(
-            str(self.root), settings.journal.path, settings.journal.max_bytes, settings.on_failure == "fail", self.env
-        )
-        return Server(uri, float(timeout), settings.variables(), delivery)
+        Raises:
+            SettingsError: An environment variable of MLflow's cannot be used.
+        """
+        from kedro_mlflow_metrics.project.settings import seconds
+        from kedro_mlflow_metrics.tracking.address import Server, default_uri, from_root
 
-    def _default_uri(self) -> str:
-        """Return MLflow's own default, a folder that already holds experiments first, as MLflow does."""
-        from mlflow.store import tracking
+        uri = own("MLFLOW_TRACKING_URI") or from_root(settings.tracking_uri or default_uri(self.root), self.root)
+        timeout = own("MLFLOW_HTTP_REQUEST_TIMEOUT")
+        return Server(uri, seconds(timeout) if timeout else settings.timeout, settings.variables())
 
-        if any(self.root.glob("mlruns/[0-9]*/meta.yaml")):
-            return "mlruns"
-        return str(getattr(tracking, "DEFAULT_TRACKING_URI", "mlruns"))
+    def journal(self, settings: Settings) -> Journal:
+        """Return where points wait."""
+        from kedro_mlflow_metrics.journal.folder import Journal
+
+        about = settings.journal
+        return Journal(str(self.root), about.path, about.max_bytes, self.env, fail=settings.on_failure == "fail")
 
     def _config(self, key: str) -> Mapping[str, Any]:
         from kedro.config import MissingConfigException
@@ -65,3 +101,35 @@ class Project:
             return self.config_loader[key] or {}
         except (KeyError, MissingConfigException):
             return {}
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What Kedro was asked to run, whatever its version calls it.
+
+    Attributes:
+        pipelines: The names of the pipelines.
+        parameters: The runtime parameters.
+        run_id: Kedro's own id of the run.
+        version: Kedro's version.
+        has_workers: Whether the runner starts worker processes, or nobody knows.
+    """
+
+    pipelines: tuple[str, ...]
+    parameters: Mapping[str, Any]
+    run_id: str
+    version: str
+    has_workers: bool
+
+    @classmethod
+    def of(cls, run_params: Mapping[str, Any]) -> RunRequest:
+        """Read what Kedro hands to hooks."""
+        names = run_params.get("pipeline_names") or [run_params.get("pipeline_name") or "__default__"]
+        runner = str(run_params.get("runner"))
+        return cls(
+            pipelines=tuple(map(str, names)),
+            parameters=run_params.get("runtime_params") or run_params.get("extra_params") or {},
+            run_id=str(run_params.get("run_id") or run_params.get("session_id") or ""),
+            version=str(run_params.get("kedro_version") or ""),
+            has_workers=runner != "None" and "SequentialRunner" not in runner and "ThreadRunner" not in runner,
+        )

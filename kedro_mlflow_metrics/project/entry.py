@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError
 
-from kedro_mlflow_metrics.errors import SettingsError
+from kedro_mlflow_metrics.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +24,7 @@ def refuse_version(version: object) -> None:
         raise DatasetError("every MLflow run is a version of its metrics; remove 'versioned' from this entry")
 
 
-def text(name: str, given: Any) -> str | None:  # noqa: ANN401 - unchecked yet
+def text(name: str, given: object) -> str | None:
     """Check an argument that is text or null."""
     if given is not None and not isinstance(given, str):
         raise DatasetError(f"{name!r} is {given!r} ({type(given).__name__}); accepted: text, or null")
@@ -44,14 +43,12 @@ def merged(
         given: What the entry says.
     """
     for name, value in (given or {}).items():
-        accepted = choices.get(name) if name in defaults else tuple(defaults)
-        wrong = name if name not in defaults else value
-        if accepted is None or (name in defaults and value in accepted):
-            continue
-        close = get_close_matches(str(wrong), accepted, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        what = f"{kind}: {name}" if name in defaults else kind
-        raise DatasetError(f"{what} has no {wrong!r}; accepted: {', '.join(accepted)}{hint}")
+        what, wrong, accepted = f"{kind}: {name}", value, choices.get(name, (value,))
+        if name not in defaults:
+            what, wrong, accepted = kind, name, tuple(defaults)
+        if wrong not in accepted:
+            close = did_you_mean(str(wrong), accepted)
+            raise DatasetError(f"{what} has no {wrong!r}; accepted: {', '.join(accepted)}{close and '; '}{close}")
     return {**defaults, **(given or {})}
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr
 
-from kedro_mlflow_metrics.errors import SettingsError
+from kedro_mlflow_metrics.errors import SettingsError, did_you_mean
 from kedro_mlflow_metrics.points.names import suggestion
 from kedro_mlflow_metrics.schema import Model, changed, checked, validator
 from kedro_mlflow_metrics.tracking.environment import own
 
-__all__ = ["RunSettings", "Settings", "local_uri", "read_settings"]
+__all__ = ["RunSettings", "Settings", "read_settings", "seconds"]
 
 FILE = "kedro_mlflow_metrics.yml"
 
@@ -101,32 +100,30 @@ def read_settings(data: object, credentials: Mapping[str, Any], where: str = FIL
     if data is None:
         data = {}
     if not isinstance(data, Mapping):
-        raise SettingsError(f"{where}: got {type(data).__name__}; accepted: keys such as tracking_uri, experiment")
+        raise SettingsError(f"{where}: got {type(data).__name__}", "accepted: keys such as tracking_uri, experiment")
     if "secrets" in data:
-        raise SettingsError(f"{where}: 'secrets' is no setting; name a key of credentials.yml in 'credentials'")
+        raise SettingsError(f"{where}: 'secrets' is no setting", "name a key of credentials.yml in 'credentials'")
     settings = checked(Settings, data, where, run=RunSettings, journal=JournalSettings)
     if settings.credentials is None:
         return settings
     entry = credentials.get(settings.credentials)
     if not isinstance(entry, Mapping):
-        close = get_close_matches(settings.credentials, list(credentials), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise SettingsError(
-            f"{where}: credentials.yml has no key {settings.credentials!r} with a dict of MLflow's "
-            f"environment variables, such as MLFLOW_TRACKING_TOKEN{hint}"
+            f"{where}: credentials.yml has no key {settings.credentials!r} with a dict of MLflow's environment "
+            "variables, such as MLFLOW_TRACKING_TOKEN",
+            did_you_mean(settings.credentials, map(str, credentials)),
         )
     secrets = {str(name).upper(): SecretStr(str(value)) for name, value in entry.items()}
     return changed(settings, secrets=secrets)
 
 
-def local_uri(uri: str, root: Path) -> str:
-    """Take a relative SQLite or folder path from the project's root; leave any other address alone."""
-    scheme, mark, rest = uri.partition(":///")
-    if mark and scheme.partition("+")[0] == "sqlite":
-        path, question, query = rest.partition("?")
-        if path and path != ":memory:" and not Path(path).is_absolute() and not path.startswith("file:"):
-            return f"{scheme}:///{(root / path).as_posix()}{question}{query}"
-        return uri
-    if "://" not in uri and not uri.startswith(("databricks", "file:", "uc", "arn:")):
-        return (root / uri).resolve().as_uri()
-    return uri
+def seconds(given: str) -> float:
+    """Read MLFLOW_HTTP_REQUEST_TIMEOUT.
+
+    Raises:
+        SettingsError: It is no number of seconds.
+    """
+    with suppress(ValueError):
+        if (number := float(given)) > 0:
+            return number
+    raise SettingsError(f"MLFLOW_HTTP_REQUEST_TIMEOUT is {given!r}", "accepted: seconds, as a number above 0")

@@ -4,73 +4,97 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from kedro_mlflow_metrics import __version__
-from kedro_mlflow_metrics.delivery import clock as logger
+from kedro_mlflow_metrics.delivery.leftovers import create
+from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.journal.folder import folder_of
-from kedro_mlflow_metrics.runs.lifetime import OpenRun
-from kedro_mlflow_metrics.tracking import environment, runs
-from kedro_mlflow_metrics.tracking.address import RunInfo
-from kedro_mlflow_metrics.tracking.environment import lent, own
+from kedro_mlflow_metrics.journal.folder import Record
+from kedro_mlflow_metrics.process import now
+from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking.active import active_elsewhere
+from kedro_mlflow_metrics.tracking.address import Server, safe_uri
+from kedro_mlflow_metrics.tracking.environment import lend, lent, own
+from kedro_mlflow_metrics.tracking.store import RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kedro_mlflow_metrics.project.context import Project
+    from kedro_mlflow_metrics.journal.folder import Journal
+    from kedro_mlflow_metrics.project.binding import Binding
+    from kedro_mlflow_metrics.project.context import RunRequest
     from kedro_mlflow_metrics.project.settings import Settings
-    from kedro_mlflow_metrics.tracking.address import Server
-    from kedro_mlflow_metrics.tracking.runs import Target
 
-__all__ = ["Opening"]
+__all__ = ["Chooser", "Chosen"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 _RUN_KEYS = ("KEDRO_MLFLOW_RUN_KEY", "KUBEFLOW_RUN_ID", "KEDRO_CONFIG_RUN_ID")
 
 
 @dataclass(frozen=True)
-class Opening:
+class Chosen:
+    """The run that a pipeline writes to.
+
+    Attributes:
+        target: The run.
+        owner: Whether this process opened it, and so ends it.
+        proven: Whether MLflow has answered for it.
+        loan: What was set in the environment for it.
+    """
+
+    target: Target
+    owner: bool
+    proven: bool = True
+    loan: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chooser:
     """What a pipeline says of the run that it wants.
 
     Attributes:
-        server: The project's MLflow.
+        about: The project's MLflow, its journal and its experiment.
         settings: The project's settings.
-        project: The project.
-        names: The pipelines that run.
-        run_params: What Kedro says of the run.
-        may_open: Whether the pipeline saves metrics that have no run of their own.
+        request: What Kedro was asked to run.
+        saves: Whether the pipeline saves metrics that have no run of their own.
     """
 
-    server: Server
+    about: Binding
     settings: Settings
-    project: Project
-    names: list[str]
-    run_params: Mapping[str, Any]
-    may_open: bool
+    request: RunRequest
+    saves: bool
 
-    def open(self, catalog: Any) -> OpenRun | None:  # noqa: ANN401 - any CatalogProtocol
+    @property
+    def server(self) -> Server:
+        """The project's MLflow."""
+        return self.about.server or Server("")
+
+    @property
+    def journal(self) -> Journal:
+        """Where points wait."""
+        return self.about.journal
+
+    def choose(self) -> Chosen | None:
         """Find the run by the order of precedence, or open a new one if the pipeline saves metrics.
 
         Raises:
             TrackingError: MLflow refused, or does not answer and ``on_failure`` is ``fail``.
         """
-        params = self.run_params.get("runtime_params") or self.run_params.get("extra_params") or {}
         with lent(self.settings.variables()):
-            elsewhere = runs.active_elsewhere()
-            given = params.get("mlflow_run_id") or (None if elsewhere else own("MLFLOW_RUN_ID"))
+            elsewhere = active_elsewhere()
+            given = self.request.parameters.get("mlflow_run_id") or (None if elsewhere else own("MLFLOW_RUN_ID"))
             if given:
-                run = self._join(catalog, self.server, str(given))
+                chosen = self._join(self.server, str(given))
             elif elsewhere:
-                run = self._join(catalog, replace(self.server, uri=elsewhere[0]), elsewhere[1])
-            elif self.may_open:
-                run = self._new(catalog)
+                chosen = self._join(replace(self.server, uri=elsewhere[0]), elsewhere[1])
+            elif self.saves:
+                chosen = self._open()
             else:
                 return None
-        run.loan = self._lend(run.target)
-        return run
+        return replace(chosen, loan=self._lend(chosen.target))
 
     def look_at(self, run_id: str, *, needed: bool) -> None:
         """Make sure that a run exists which an entry names itself.
@@ -80,54 +104,65 @@ class Opening:
             needed: Whether the pipeline loads from it, so that nothing can be done without it.
         """
         try:
-            runs.join(self.server, run_id)
+            runs.look_at(self.server, run_id)
         except TrackingError as exc:
             if needed or self._must_raise(exc):
                 raise
-            self._warn(exc)
+            self._warn(exc, self.journal.folder)
 
     def _must_raise(self, trouble: TrackingError) -> bool:
-        return self.server.delivery.fail or not trouble.outage
+        return self.journal.fail or not trouble.outage
 
-    def _join(self, catalog: Any, server: Server, run_id: str) -> OpenRun:  # noqa: ANN401 - any CatalogProtocol
+    def _join(self, server: Server, run_id: str) -> Chosen:
         """Join a run; while nobody answers, its points wait under its id."""
         try:
-            target = runs.join(server, run_id, active=self.settings.run.active)
+            info = runs.look_at(server, run_id)
         except TrackingError as exc:
-            if not self.may_open or self._must_raise(exc):
+            if not self.saves or self._must_raise(exc):
                 raise
-            self._warn(exc)
-            info = RunInfo(run_id, "", "", "", 0, "", "", "")
-            return OpenRun(catalog, runs.Target(server, info, active=False), owner=False, proven=False)
-        return OpenRun(catalog, target, owner=False)
+            self._warn(exc, self.journal.folder)
+            return Chosen(Target.of(server, self.journal, RunInfo(run_id)), owner=False, proven=False)
+        return Chosen(Target.of(server, self.journal, info, active=self.settings.run.active), owner=False)
 
-    def _new(self, catalog: Any) -> OpenRun:  # noqa: ANN401 - any CatalogProtocol
-        """Open a run; while nobody answers, it is kept in the journal."""
-        name = self.settings.run.name or "+".join(self.names)
-        key = self.settings.run.key or _run_key()
-        experiment = self.settings.experiment or self.project.package
-        ident, active = uuid4().hex, self.settings.run.active
-        tags = {**self._tags(), runs.JOURNAL_TAG: ident}
+    def _open(self) -> Chosen:
+        """Open a run; while nobody answers, it begins in the journal, and nodes find no active run."""
+        record = self._new_record()
         try:
-            if key:
-                target = runs.open_shared_run(self.server, experiment, name, tags, key, active=active)
-            else:
-                target = runs.open_run(self.server, experiment, name, tags, active=active)
+            info = create(self.server, record, new=True)
         except TrackingError as exc:
             if self._must_raise(exc):
                 raise
-            target = runs.open_offline_run(self.server, ident, experiment, name, tags, key)
-            logger.hold(self.server, target.record)
-            self._warn(exc, target)
-        return OpenRun(catalog, target, owner=True, shared=bool(key))
+            safe = {tag: safe_uri(text) for tag, text in record.tags.items()}
+            target = Target(self.server, self.journal, replace(record, tags=safe), RunInfo(record.local_id))
+            target.folder.write(target.record)
+            self._warn(exc, target.folder.path)
+            return Chosen(target, owner=True, proven=False)
+        active, run_key = self.settings.run.active, record.run_key
+        return Chosen(Target.of(self.server, self.journal, info, active=active, run_key=run_key), owner=True)
+
+    def _new_record(self) -> Record:
+        """Say what a new run is to be."""
+        name = self.settings.run.name or "+".join(self.request.pipelines)
+        experiment_id, experiment = runs.asked_for(self.about.experiment)
+        return Record(
+            self.server.portable(self.journal.root),
+            local_id=uuid4().hex,
+            env=self.journal.env,
+            name=name,
+            experiment=experiment,
+            experiment_id=experiment_id,
+            run_key=self.settings.run.key or _run_key(),
+            tags=runs.with_context(self._tags(), name),
+            start_time=now(),
+        )
 
     def _tags(self) -> dict[str, str]:
         own_tags = {
-            "kedro.pipeline": "+".join(self.names),
-            "kedro.env": self.project.env,
-            "kedro.run_id": str(self.run_params.get("run_id") or self.run_params.get("session_id") or ""),
-            "kedro.version": str(self.run_params.get("kedro_version") or ""),
-            "kedro_mlflow_metrics.version": __version__,
+            "kedro.pipeline": "+".join(self.request.pipelines),
+            "kedro.env": self.journal.env,
+            "kedro.run_id": self.request.run_id,
+            "kedro.version": self.request.version,
+            "kedro_mlflow_metrics.version": version("kedro-mlflow-metrics"),
         }
         return {**{tag: text for tag, text in own_tags.items() if text}, **self.settings.run.tags}
 
@@ -139,21 +174,20 @@ class Opening:
         ident = target.run.experiment_id
         if ident and own("MLFLOW_EXPERIMENT_ID") is None and own("MLFLOW_EXPERIMENT_NAME") is None:
             variables["MLFLOW_EXPERIMENT_ID"] = ident
-        return environment.lend(variables)
+        return lend(variables)
 
-    def _warn(self, trouble: TrackingError, target: Target | None = None) -> None:
-        folder = folder_of(self.server.delivery, target.record) if target else self.server.delivery.folder
+    def _warn(self, trouble: TrackingError, where: object) -> None:
         log.warning(
             "%s. The pipeline goes on; its metrics wait in %s; '%s' sends what is left",
             trouble.reason,
-            folder,
-            self.server.delivery.sync,
+            where,
+            self.journal.sync,
         )
 
 
-def _run_key() -> str | None:
+def _run_key() -> str:
     """Return what makes several Kedro sessions one run: our own variable, or the orchestrator's id."""
     task = [os.environ.get(name) for name in ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID")]
     if all(task):
         return "/".join(filter(None, task))
-    return next((os.environ[name] for name in _RUN_KEYS if os.environ.get(name)), None)
+    return next((os.environ[name] for name in _RUN_KEYS if os.environ.get(name)), "")

@@ -1,27 +1,34 @@
-"""MLflow's own rule for who has no pipeline: the active run, or a new one that becomes active."""
+"""Which run a dataset outside a pipeline writes to: MLflow's active run, or a new one that becomes active."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kedro_mlflow_metrics.tracking.address import Server, to_run_info
+from kedro_mlflow_metrics.delivery.target import Target
+from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.environment import lend
-from kedro_mlflow_metrics.tracking.runs import Target, experiment_id
+from kedro_mlflow_metrics.tracking.runs import asked_for, experiment_id
+from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
 
 if TYPE_CHECKING:
-    from kedro_mlflow_metrics.project.context import Project
+    from kedro_mlflow_metrics.project.binding import Binding
 
-__all__ = ["active", "start"]
+__all__ = ["new_target", "target_of"]
 
 
-def active(server: Server | None, last: Target | None = None) -> Target | None:
-    """Return the run that is active in this thread, None if there is none.
+def target_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target | None:
+    """Return the run that a dataset writes to; None where a new one would be opened.
 
     Args:
-        server: The project's MLflow, for its timeout and credentials; None without a project.
+        binding: What is known of the dataset.
+        run_id: The ``run_id`` of its entry.
         last: What this returned the last time; it is returned again while it is right.
     """
+    if run_id is not None and binding.enabled:
+        return last if last is not None and last.run.run_id == run_id else _target(binding, RunInfo(run_id))
+    if binding.target is not None:
+        return binding.target
     import mlflow
 
     run = mlflow.active_run()
@@ -30,32 +37,36 @@ def active(server: Server | None, last: Target | None = None) -> Target | None:
     uri = mlflow.get_tracking_uri()
     if last is not None and (last.run.run_id, last.server.uri) == (run.info.run_id, uri):
         return last
-    here = Server(uri) if server is None else replace(server, uri=uri)
-    return Target(here, to_run_info(dict(run.info)), active=False)
+    return _target(binding, to_run_info(dict(run.info)), uri)
 
 
-def start(server: Server | None, project: Project | None) -> Target:
+def _target(binding: Binding, run: RunInfo, uri: str | None = None) -> Target:
+    """Return a run at an address, by default the project's or else MLflow's own."""
+    server = binding.server
+    if server is None:
+        import mlflow
+
+        server = Server(mlflow.get_tracking_uri())
+    return Target.of(server if uri is None else replace(server, uri=uri), binding.journal, run)
+
+
+def new_target(binding: Binding) -> Target:
     """Start a run that stays active, as MLflow's runs do; MLflow ends it with the process.
 
     In a project MLflow's address and credentials become the project's and stay so, or it could not.
-
-    Args:
-        server: The project's MLflow, None for MLflow's own address.
-        project: Names the experiment, None for MLflow's own.
 
     Raises:
         TrackingError: MLflow refused, or does not answer.
     """
     import mlflow
 
-    if server is None or project is None:
-        mlflow.start_run()
+    server = binding.server
+    if server is None:
+        run = mlflow.start_run()
     else:
         if mlflow.get_tracking_uri() != server.uri:
             mlflow.set_tracking_uri(server.uri)
         lend(server.variables)
-        name = project.settings().experiment or project.package
-        mlflow.start_run(experiment_id=experiment_id(server, name))
-    target = active(server)
-    assert target is not None  # noqa: S101 - it was started in the line above
-    return target
+        ident, name = asked_for(binding.experiment)
+        run = mlflow.start_run(experiment_id=ident or experiment_id(server, name))
+    return _target(binding, to_run_info(dict(run.info)), mlflow.get_tracking_uri())

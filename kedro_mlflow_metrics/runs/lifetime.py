@@ -2,149 +2,303 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import multiprocessing
-import os
-import signal
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
-from kedro_mlflow_metrics.delivery import clock as logger
-from kedro_mlflow_metrics.delivery import leftovers
-from kedro_mlflow_metrics.tracking import environment, runs
-from kedro_mlflow_metrics.tracking.address import safe_uri
+from kedro_mlflow_metrics import process
+from kedro_mlflow_metrics.delivery import clock, leftovers
+from kedro_mlflow_metrics.delivery.target import Target
+from kedro_mlflow_metrics.errors import InvalidMetricsError, JournalError, MetricsError
+from kedro_mlflow_metrics.journal.points_file import waiting_points
+from kedro_mlflow_metrics.points.curves import count
+from kedro_mlflow_metrics.points.names import check_prefix
+from kedro_mlflow_metrics.process import now
+from kedro_mlflow_metrics.project import catalog as catalogs
+from kedro_mlflow_metrics.project.binding import Binding
+from kedro_mlflow_metrics.runs.choose import Chooser
+from kedro_mlflow_metrics.tracking import active, runs
+from kedro_mlflow_metrics.tracking.environment import take_back
+from kedro_mlflow_metrics.tracking.store import RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
 
-    from kedro_mlflow_metrics.delivery.leftovers import Ending
-    from kedro_mlflow_metrics.tracking.runs import Target
+    from kedro_mlflow_metrics.journal.folder import Record
+    from kedro_mlflow_metrics.kubeflow.metrics_file import FileEntry
+    from kedro_mlflow_metrics.project.catalog import Entry
+    from kedro_mlflow_metrics.project.context import Catalog, Pipeline, Project, RunRequest
+    from kedro_mlflow_metrics.runs.choose import Chosen
 
-__all__ = ["OpenRun", "begin", "finish", "opened"]
+__all__ = ["finish", "finish_interrupted", "opened", "send", "start"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
 
 @dataclass
 class OpenRun:
-    """A run that a pipeline writes to at the moment.
+    """What a pipeline run in this process writes to at the moment.
 
     Attributes:
         catalog: The catalog of the pipeline; no two pipeline runs share one.
-        target: Where the points go.
-        owner: Whether this process opened the run, and so ends it.
-        shared: Whether the run belongs to a run key.
-        proven: Whether MLflow has answered for the run.
-        loan: What was set in the environment.
+        chosen: The pipeline's run; None if it needs none.
+        others: The runs that entries name themselves.
+        files: Kubeflow's files, and what stands in them.
+        thread: The thread that runs the pipeline.
     """
 
-    catalog: Any
-    target: Target
-    owner: bool
-    shared: bool = False
-    proven: bool = True
-    loan: Mapping[str, str] = field(default_factory=dict)
-    pid: int = field(default_factory=os.getpid)
+    catalog: Catalog
+    chosen: Chosen | None
+    others: list[Target]
+    files: Sequence[tuple[Target, Path, list[FileEntry]]]
     thread: int = field(default_factory=threading.get_ident)
 
+    @property
+    def targets(self) -> list[Target]:
+        """All runs that it may write to."""
+        return [self.chosen.target, *self.others] if self.chosen else self.others
 
-_open: list[OpenRun] = []
+
+_open: process.Own[list[OpenRun]] = process.Own(list)
 
 
-def opened(catalog: Any) -> OpenRun | None:  # noqa: ANN401 - any CatalogProtocol
+def opened(catalog: Catalog) -> OpenRun | None:
     """Return the open run of a catalog, in the process that opened it."""
-    return next((run for run in _open if run.catalog is catalog and run.pid == os.getpid()), None)
+    return next((run for run in _open.value if run.catalog is catalog), None)
 
 
-def begin(run: OpenRun) -> None:
+# The start
+
+
+def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Catalog) -> None:
+    """Check names, find or open the run, and tell every metrics dataset of the pipeline.
+
+    Raises:
+        MetricsError: The settings, a prefix or a run cannot be used; nothing was opened.
+    """
+    settings = project.settings()
+    siblings = Binding(siblings=catalogs.sibling_prefixes(catalog))
+    base = project.bind(siblings, settings, pipelines=request.pipelines, run=uuid4().hex)
+    outputs = pipeline.all_outputs()
+    entries = [entry for entry in catalogs.built(catalog) if entry.name in pipeline.datasets()]
+    saving = [entry for entry in entries if entry.name in outputs]
+    _check_prefixes(entries, saving, settings.separator)
+    if not base.enabled:
+        _bind(entries, base)
+        return
+    chooser = Chooser(base, settings, request, saves=any(entry.dataset.run_id is None for entry in saving))
+    for run_id in sorted({entry.dataset.run_id for entry in entries if entry.dataset.run_id}):
+        chooser.look_at(run_id, needed=any(run_id == entry.dataset.run_id for entry in entries if entry not in saving))
+    chosen = chooser.choose()
+    base = replace(base, target=chosen.target if chosen else None)
+    _bind(entries, base)
+    others = {entry.dataset.run_id: target for entry in saving if (target := _own_target(entry, base)) is not None}
+    if chosen or others:
+        _begin(OpenRun(catalog, chosen, list(others.values()), _files(catalog, saving, base)))
+
+
+def _check_prefixes(entries: Sequence[Entry], saving: Sequence[Entry], separator: str) -> None:
+    """Stop for a prefix that MLflow does not take; warn of one that two outputs share."""
+    for entry in entries:
+        try:
+            check_prefix(entry.prefix, separator)
+        except InvalidMetricsError as exc:
+            raise InvalidMetricsError(f"dataset {entry.name!r}: {exc.reason}", exc.advice) from None
+    for prefix, number in Counter(entry.prefix for entry in saving).items():
+        if number > 1:
+            log.warning(
+                "The datasets %s log under the same prefix %r: their metrics of the same name become one; "
+                "give each a prefix of its own",
+                " and ".join(sorted(entry.name for entry in saving if entry.prefix == prefix)),
+                prefix,
+            )
+
+
+def _bind(entries: Sequence[Entry], base: Binding) -> None:
+    for entry in entries:
+        entry.dataset.bind(entry.bound(base))
+
+
+def _own_target(entry: Entry, base: Binding) -> Target | None:
+    """Return the run that an entry names itself."""
+    if entry.dataset.run_id is None or base.server is None:
+        return None
+    return Target.of(base.server, base.journal, RunInfo(entry.dataset.run_id))
+
+
+def _files(catalog: Catalog, saving: Sequence[Entry], base: Binding) -> Sequence[tuple[Target, Path, list[FileEntry]]]:
+    """Return what stands in Kubeflow's files, also of entries that earlier sessions of the same run saved."""
+    paths = {str(entry.dataset.filepath) for entry in saving if entry.dataset.filepath}
+    if not paths:
+        return ()
+    from kedro_mlflow_metrics.kubeflow.metrics_file import FileEntry
+
+    same = [name for name, about in catalogs.configured(catalog) if about.get("filepath") in paths]
+    catalogs.materialise(catalog, same)
+    found: dict[tuple[str, Path], tuple[Target, Path, list[FileEntry]]] = {}
+    for entry in catalogs.built(catalog):
+        target, path, bound = _own_target(entry, base) or base.target, entry.dataset.filepath, entry.bound(base)
+        if target is not None and path is not None and str(path) in paths:
+            file = found.setdefault((target.record.ident, path), (target, path, []))
+            file[2].append(FileEntry(bound.owns, entry.dataset.manner(bound)))
+    return list(found.values())
+
+
+def _begin(run: OpenRun) -> None:
     """Keep a run in mind until `finish`, the end of the process or a signal."""
-    for old in [old for old in _open if old.pid != os.getpid()]:
-        _open.remove(old)  # inherited by a fork, and its opener's business
-    if not _open:
-        logger.watch_exit()  # first, so that at the end it comes after ours
-        atexit.register(_finish_all)
-        _catch_sigterm()
-    _open.append(run)
-    target = run.target
-    runs.activate(target)
-    if run.proven and target.offline is None:
-        logger.prove(target.server, target.record)
-        if leftovers.folders(target.server.delivery):
-            logger.later(leftovers.deliver_all(target.server))
+    process.at_end(process.Stage.RUNS, _finish_all)
+    process.catch_sigterm(catch=True)
+    _open.value.append(run)
+    if run.chosen is None:
+        return
+    target = run.chosen.target
+    if target.active:
+        active.activate(target.run)
+    if target.offline:
+        clock.outbox(target).begin_file()  # nobody takes the run for one whose process is gone
+    elif run.chosen.proven:
+        clock.outbox(target).proven = True
+        if target.journal.runs():
+            clock.send_in_background(leftovers.deliver_all(target.server, target.journal))
+
+
+# The end
+
+
+class Ending(NamedTuple):
+    """How the end of a run went.
+
+    Attributes:
+        record: The run, with MLflow's id if it has one by now.
+        trouble: Why something is left, None if nothing is.
+        points: How many points wait.
+    """
+
+    record: Record
+    trouble: MetricsError | None
+    points: int
+
+
+def send(run: OpenRun) -> None:
+    """Send what waits, so that whoever comes after the pipeline sees it, and write Kubeflow's files.
+
+    Raises:
+        TrackingError: MLflow does not answer, and ``on_failure`` is ``fail``.
+    """
+    for target in run.targets:
+        clock.flush(target)
+    for target, path, entries in run.files:
+        from kedro_mlflow_metrics.kubeflow.metrics_file import write_from_run
+
+        write_from_run(target, path, entries)
 
 
 def finish(run: OpenRun, status: str) -> None:
-    """Send what waits, set the status of an own run, say where its metrics are, and leave nothing behind."""
-    if run not in _open:
+    """Send what still waits, set the status of an own run, say where its metrics are, and leave nothing behind.
+
+    Raises:
+        MetricsError: Something is left, and ``on_failure`` is ``fail``.
+    """
+    if run not in _open.value:
         return
-    _open.remove(run)
-    target = run.target
-    runs.deactivate(target)
+    _open.value.remove(run)
+    chosen = run.chosen
+    endings: list[tuple[Target, Ending]] = []
     try:
-        ending = leftovers.finish(target.server, target.record, status, owner=run.owner, shared=run.shared)
+        if chosen:
+            active.deactivate(chosen.target.run)
+        endings += [(target, _end(target, status, owner=False)) for target in run.others]
+        if chosen:
+            endings.append((chosen.target, _end(chosen.target, status, owner=chosen.owner)))
     finally:
-        environment.take_back(run.loan)
-        if not _open:
-            atexit.unregister(_finish_all)
-            _release_sigterm()
-    _tell(run, ending, status)
-    if ending.trouble is not None and target.server.delivery.fail and status == "FINISHED":
-        raise ending.trouble
+        if chosen:
+            take_back(chosen.loan)
+        if not _open.value:
+            process.catch_sigterm(catch=False)
+    for target, ending in endings:
+        _say(target, ending, status, run)
+    troubles = [ending.trouble for target, ending in endings if ending.trouble is not None and target.journal.fail]
+    if troubles and status == "FINISHED":
+        raise troubles[0]
 
 
-def _tell(run: OpenRun, ending: Ending, status: str) -> None:
+def _end(target: Target, status: str, *, owner: bool) -> Ending:
+    """Send what waits of a run, this process's and its dead workers', and set its status.
+
+    Args:
+        target: The run.
+        status: FINISHED, FAILED or KILLED.
+        owner: Whether this process opened the run, and so ends it.
+    """
+    end_time, folder, record = now(), target.folder, target.record
+    trouble: MetricsError | None = clock.close(target)
+    seconds = process.seconds_left()
+    server = target.server
+    if seconds is not None:
+        server = replace(server, timeout=max(0.1, min(server.timeout, seconds)))
+    try:
+        if trouble is None and folder.path.exists():
+            if owner:
+                folder.note_end(record, status, end_time)
+            delivered = _result(leftovers.deliver(folder, server, opener=True))
+            if delivered is None:
+                trouble = JournalError("another process is sending them")
+            record = delivered or record
+        elif trouble is None and owner and record.run_id:
+            runs.end(server, record.run_id, status, end_time, shared=bool(record.run_key))
+    except MetricsError as exc:
+        trouble = exc
+    if trouble is not None and (owner or folder.path.exists()):
+        try:
+            folder.note_end(record, status if owner else "", end_time if owner else 0, trouble.reason)
+        except MetricsError as exc:
+            trouble = exc
+    return Ending(record, trouble, count(waiting_points(folder)))
+
+
+def _result(steps: Generator[int, None, Record | None]) -> Record | None:
+    """Go to the end of a generator and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return] # what a generator returns has no type there
+
+
+def _say(target: Target, ending: Ending, status: str, run: OpenRun) -> None:
     """Say in one line where the metrics are."""
-    target, info, uri = run.target, run.target.run, safe_uri(run.target.server.uri)
-    run_id = ending.record.run_id
+    owner, mine = bool(run.chosen and run.chosen.owner), target not in run.others
+    record, name = ending.record, target.record.name or target.record.ident
     if ending.trouble is not None:
         log.error(
             "%d points%s of run %r wait in %s: %s; send them with: %s",
             ending.points,
-            " and the end" if run.owner else "",
-            info.run_name or info.run_id,
-            ending.folder,
+            " and the end" if owner and mine else "",
+            name,
+            target.folder.path,
             ending.trouble.reason,
-            target.server.delivery.sync,
+            target.journal.sync,
         )
-    elif uri.startswith("http"):
-        experiment = ending.record.experiment_id or info.experiment_id
-        log.info("Metrics are in MLflow: %s/#/experiments/%s/runs/%s", uri, experiment, run_id)
-    else:
-        log.info("Metrics are in MLflow: %s, run %r, id %s", uri, info.run_name, run_id)
-    if status == "FAILED" and run_id:
-        log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", run_id)
+    elif mine and target.server.http:
+        link = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
+        log.info("Metrics are in MLflow: %s", link)
+    elif mine:
+        log.info("Metrics are in MLflow: %s, run %r, id %s", target.server.safe, name, record.run_id)
+    if mine and status == "FAILED" and record.run_id:
+        log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", record.run_id)
 
 
 def finish_interrupted() -> None:
     """End what an interrupt left open in this thread: Ctrl-C in a notebook reaches no hook of Kedro's."""
-    for run in [run for run in _open if run.thread == threading.get_ident() and run.pid == os.getpid()]:
+    for run in [run for run in _open.value if run.thread == threading.get_ident()]:
         finish(run, "KILLED")
 
 
 def _finish_all() -> None:
     """At the end of the process: Kedro ends a run by a hook, so what is open was interrupted."""
-    logger.ending()
-    for run in [run for run in _open if run.pid == os.getpid()]:
+    for run in list(_open.value):
         finish(run, "KILLED")
-
-
-def _catch_sigterm() -> None:
-    """Let SIGTERM end the process as Ctrl-C does, if nobody else handles it."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _on_sigterm)
-
-
-def _release_sigterm() -> None:
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is _on_sigterm:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _on_sigterm(number: int, _frame: object) -> NoReturn:
-    """Tell the workers, as a terminal does for Ctrl-C, and unwind the main thread."""
-    if any(run.pid == os.getpid() for run in _open):
-        for child in multiprocessing.active_children():
-            if child.pid is not None:
-                os.kill(child.pid, signal.SIGINT)
-    raise SystemExit(128 + number)

@@ -1,78 +1,17 @@
-"""An address of MLflow, what a store there must offer, and the words that all stores share."""
+"""An address of MLflow: what it leads to, and how it may be shown and written down."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.points.curves import MetricPoint, Points
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-__all__ = [
-    "NEWEST_FIRST",
-    "OLDEST_FIRST",
-    "Delivery",
-    "RunInfo",
-    "Server",
-    "Store",
-    "error_code",
-    "one_line",
-    "safe_uri",
-    "tag_filter",
-    "to_point",
-    "to_run_info",
-]
-
-
-class RunInfo(NamedTuple):
-    """What MLflow says of a run, under MLflow's own names; times are milliseconds since the epoch."""
-
-    run_id: str
-    experiment_id: str
-    run_name: str
-    status: str
-    start_time: int
-    artifact_uri: str
-    user_id: str
-    lifecycle_stage: str
-
-
-OLDEST_FIRST, NEWEST_FIRST = "attributes.start_time ASC", "attributes.start_time DESC"
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What happens to points that MLflow does not take at once.
-
-    Attributes:
-        root: The project's root; without a project the current folder.
-        path: The journal's folder, taken from the root.
-        max_bytes: How much all files of the journal may hold.
-        fail: Whether a failed sending raises instead.
-        env: The Kedro environment.
-    """
-
-    root: str = ""
-    path: str = ".kedro_mlflow_metrics"
-    max_bytes: int = 2**30
-    fail: bool = False
-    env: str = ""
-
-    @property
-    def folder(self) -> Path:
-        """The journal's folder."""
-        return Path(self.root or Path.cwd(), self.path)
-
-    @property
-    def sync(self) -> str:
-        """The command that sends what is left in it."""
-        return f"kedro metrics sync --env {self.env}" if self.env not in ("", "local") else "kedro metrics sync"
+__all__ = ["Server", "default_uri", "from_root", "safe_uri"]
 
 
 @dataclass(frozen=True)
@@ -84,17 +23,39 @@ class Server:
         timeout: Seconds for one request over http(s).
         variables: MLflow's environment variables for credentials. They do not travel to other processes,
             which inherit the environment or have one of their own.
-        delivery: What happens to points that it does not take at once.
     """
 
     uri: str
     timeout: float = 10.0
     variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    delivery: Delivery = field(default=Delivery(), compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the credentials behind."""
         return {**self.__dict__, "variables": {}}
+
+    @cached_property
+    def safe(self) -> str:
+        """The address without user name, password, query and fragment."""
+        return safe_uri(self.uri)
+
+    @property
+    def where(self) -> str:
+        """What a message calls it."""
+        return f"MLflow at {self.safe}"
+
+    @property
+    def http(self) -> bool:
+        """Whether a server answers there, in place of a database or a folder in this process."""
+        return self.uri.startswith(("http://", "https://"))
+
+    @property
+    def database(self) -> Path | None:
+        """The file of a SQLite address; None for any other, and for one in memory."""
+        scheme, _, rest = self.uri.partition(":///")
+        path = rest.partition("?")[0]
+        if scheme.partition("+")[0] != "sqlite" or not path or path.startswith((":memory:", "file:")):
+            return None
+        return Path(path).absolute()
 
     @property
     def repeatable(self) -> bool:
@@ -102,45 +63,28 @@ class Server:
         folder = "://" not in self.uri and not self.uri.startswith(("databricks", "uc"))
         return not folder and not self.uri.startswith("file:")
 
+    def portable(self, root: str) -> str:
+        """Return the address as it may be written down: no secret, and right in a project that was moved.
 
-class Store(Protocol):
-    """The requests. Each raises `TrackingError` with one line when refused or unanswered.
+        Args:
+            root: The project's root, from which a path below it is taken; the current folder if empty.
+        """
+        base = Path(root or Path.cwd()).as_posix()
+        scheme, mark, rest = self.safe.partition("://")
+        path = rest if scheme == "file" else rest[1:] if scheme.partition("+")[0] == "sqlite" else ""
+        if not mark or not path.startswith(f"{base}/"):
+            return self.safe
+        return path[len(base) + 1 :] if scheme == "file" else f"{scheme}:///{path[len(base) + 1 :]}"
 
-    Attributes:
-        at_a_time: How many requests that read are best made at once.
-    """
-
-    at_a_time: int
-
-    def experiment(self, name: str) -> tuple[str, str] | None:
-        """Return id and lifecycle stage of an experiment, None if there is none."""
-
-    def create_experiment(self, name: str) -> str:
-        """Create an experiment and return its id."""
-
-    def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
-        """Create a run that is RUNNING."""
-
-    def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
-        """Return a run and the latest point of each of its metrics."""
-
-    def find_runs(self, experiment_id: str, tag: str, value: str, *, deleted: bool = False) -> list[RunInfo]:
-        """Return the runs with a tag, the oldest first; deleted ones too if asked."""
-
-    def newest_run(self, experiment_id: str) -> RunInfo | None:
-        """Return the run that was started last, None if there is none."""
-
-    def delete_run(self, run_id: str) -> None:
-        """Mark a run as deleted."""
-
-    def end_run(self, run_id: str, status: str, end_time: int) -> None:
-        """Set status and end time."""
-
-    def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
-        """Write at most 1,000 points."""
-
-    def history(self, run_id: str, key: str) -> list[MetricPoint]:
-        """Return all points of a metric."""
+    def one_line(self, text: str) -> str:
+        """Shorten a foreign message to one line without passwords."""
+        text = text.replace(self.uri, self.safe)
+        for secret in filter(None, (urlsplit(self.uri).password, *self.variables.values())):
+            text = text.replace(secret, "***")
+        line = next((line.strip() for line in text.splitlines() if line.strip()), text)
+        if len(line) > 300:  # noqa: PLR2004 - a few lines of a terminal
+            line = f"{line[:300].rpartition(' ')[0] or line[:300]} ..."
+        return line.replace("[", "(").replace("]", ")").rstrip(" .")
 
 
 def safe_uri(uri: str) -> str:
@@ -156,60 +100,23 @@ def safe_uri(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
-def one_line(text: str, server: Server) -> str:
-    """Shorten a foreign message to one line without passwords."""
-    text = text.replace(server.uri, safe_uri(server.uri))
-    secrets = [urlsplit(server.uri).password, *server.variables.values()]
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[0] if lines else text)[:300].replace("[", "(").replace("]", ")").rstrip(".")
+def from_root(uri: str, root: Path) -> str:
+    """Take a relative SQLite or folder path from the project's root; leave any other address alone."""
+    scheme, mark, rest = uri.partition(":///")
+    if mark and scheme.partition("+")[0] == "sqlite":
+        path, question, query = rest.partition("?")
+        if path and path != ":memory:" and not Path(path).is_absolute() and not path.startswith("file:"):
+            return f"{scheme}:///{(root / path).as_posix()}{question}{query}"
+        return uri
+    if "://" not in uri and not uri.startswith(("databricks", "file:", "uc", "arn:")):
+        return (root / uri).resolve().as_uri()
+    return uri
 
 
-# SQLite; PostgreSQL and SQL Server; MySQL since 8.0.19; MySQL before, which does not name the table.
-_SAME_POINT = re.compile(
-    r"UNIQUE constraint failed: metrics\."
-    r"|\bmetric_pk\b"
-    r"|for key 'metrics\.PRIMARY'"
-    r"|for key 'PRIMARY'.*INSERT INTO metrics\b",
-    re.DOTALL,
-)
-_UNIQUE = re.compile("unique|duplicate", re.IGNORECASE)
+def default_uri(root: Path) -> str:
+    """Return MLflow's own default address; in a folder that already holds experiments it is that, as in MLflow."""
+    from mlflow.store import tracking
 
-
-def error_code(code: str, text: str) -> str:
-    """Return MLflow's error code, but say more precisely what failed where it only says that its database did.
-
-    MLflow answers BAD_REQUEST for whatever its database raises, an exhausted pool of connections too. That is an
-    outage, as is a unique key that another process took first. Two things will not change by trying again: a point
-    that is stored already, and a constraint that the points violate.
-    """
-    if code != "BAD_REQUEST":
-        return code
-    if _SAME_POINT.search(text):
-        return TrackingError.ALREADY_THERE
-    return code if "constraint" in text.lower() and not _UNIQUE.search(text) else ""
-
-
-def tag_filter(tag: str, value: str) -> str:
-    """Return MLflow's search expression for a tag."""
-    return f"tags.`{tag}` = '{value}'"
-
-
-def to_point(data: Mapping[str, Any]) -> MetricPoint:
-    """Read a point as MLflow's JSON or entity gives it."""
-    return MetricPoint(data["key"], float(data["value"]), int(data.get("step") or 0), int(data["timestamp"]))
-
-
-def to_run_info(data: Mapping[str, Any]) -> RunInfo:
-    """Read a run as MLflow's JSON or entity gives it."""
-    return RunInfo(
-        run_id=data["run_id"],
-        experiment_id=str(data["experiment_id"]),
-        run_name=data.get("run_name") or "",
-        status=str(data["status"]),
-        start_time=int(data.get("start_time") or 0),
-        artifact_uri=data.get("artifact_uri") or "",
-        user_id=data.get("user_id") or "unknown",
-        lifecycle_stage=data.get("lifecycle_stage") or "active",
-    )
+    if any(root.glob("mlruns/[0-9]*/meta.yaml")):
+        return "mlruns"
+    return str(getattr(tracking, "DEFAULT_TRACKING_URI", "mlruns"))

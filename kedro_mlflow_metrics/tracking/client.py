@@ -7,36 +7,37 @@ import socket
 import sqlite3
 import weakref
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.points.curves import MetricPoint
-from kedro_mlflow_metrics.tracking.address import (
-    NEWEST_FIRST,
-    OLDEST_FIRST,
-    RunInfo,
-    Server,
-    error_code,
-    one_line,
-    safe_uri,
-    tag_filter,
-    to_run_info,
-)
+from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
 from kedro_mlflow_metrics.tracking.environment import lent
+from kedro_mlflow_metrics.tracking.store import RunInfo, error_code, to_run_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kedro_mlflow_metrics.points.curves import Points
+    from kedro_mlflow_metrics.tracking.address import Server
 
 __all__ = ["ClientStore"]
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 3.0
 _HOPELESS = ("authentication failed", "Access denied", "Unknown database", "does not exist")
-_engines: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+class _Engines(weakref.WeakSet[Any]):
+    """The connections to databases; a forked child makes its own: two processes on one garble it."""
+
+    def leave(self) -> None:
+        """Let go of the connections of the parent without closing them."""
+        for engine in self:
+            engine.dispose(close=False)
+
+
+_engines = process.Own(_Engines)
 
 
 class ClientStore:
@@ -53,7 +54,7 @@ class ClientStore:
             self._client = MlflowClient(server.uri)
             engine = getattr(self._client._tracking_client.store, "engine", None)  # noqa: SLF001 - no public way
         if engine is not None:
-            _engines.add(engine)
+            _engines.value.add(engine)
 
     def experiment(self, name: str) -> tuple[str, str] | None:
         with self._refusals():
@@ -75,23 +76,13 @@ class ClientStore:
         latest = run.data._metric_objs  # noqa: SLF001 - the public dict has no steps
         return to_run_info(dict(run.info)), list(map(_point, latest))
 
-    def find_runs(self, experiment_id: str, tag: str, value: str, *, deleted: bool = False) -> list[RunInfo]:
+    def search(self, experiment_id: str, where: str, order: str, *, deleted: bool = False) -> list[RunInfo]:
         from mlflow.entities import ViewType
 
+        kind = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
         with self._refusals():
-            runs = self._client.search_runs(
-                [experiment_id],
-                tag_filter(tag, value),
-                ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
-                order_by=[OLDEST_FIRST],
-                max_results=10,
-            )
+            runs = self._client.search_runs([experiment_id], where, kind, order_by=[order], max_results=10)
         return [to_run_info(dict(run.info)) for run in runs]
-
-    def newest_run(self, experiment_id: str) -> RunInfo | None:
-        with self._refusals():
-            found = self._client.search_runs([experiment_id], order_by=[NEWEST_FIRST], max_results=1)
-        return to_run_info(dict(found[0].info)) if found else None
 
     def delete_run(self, run_id: str) -> None:
         with self._refusals():
@@ -101,13 +92,13 @@ class ClientStore:
         with self._refusals():
             self._client.set_terminated(run_id, status, end_time)
 
-    def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
+    def log_batch(self, run_id: str, batch: Sequence[Curve]) -> None:
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(some.key, value, timestamp, step)
-            for some in batch
-            for value, step, timestamp in zip(some.values, some.steps, some.timestamps, strict=True)
+            Metric(curve.key, value, timestamp, step)
+            for curve in batch
+            for value, step, timestamp in zip(curve.values, curve.steps, curve.timestamps, strict=True)
         ]
         with self._refusals():
             self._client.log_batch(run_id, metrics)
@@ -118,7 +109,7 @@ class ClientStore:
 
     def _artifacts(self) -> str | None:
         """Keep the artifacts of a local store beside it, not in whatever folder is current."""
-        path = _sqlite_path(self._server.uri)
+        path = self._server.database
         return None if path is None else (path.parent / "mlruns").as_uri()
 
     @contextmanager
@@ -136,33 +127,21 @@ def _point(metric: Any) -> MetricPoint:  # noqa: ANN401 - mlflow.entities.Metric
     return MetricPoint(metric.key, float(metric.value), int(metric.step or 0), int(metric.timestamp))
 
 
-def _forget_connections() -> None:
-    """Let a forked child connect anew: two processes on one connection to a database garble it."""
-    for engine in _engines:
-        engine.dispose(close=False)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_connections)
-
-
 def _told(error: Exception, server: Server) -> TrackingError:
     """Say in one line what MLflow or the database raised, and whether it may pass."""
-    where = f"MLflow at {safe_uri(server.uri)}"
-    text = one_line(str(error) or type(error).__name__, server)
+    text = server.one_line(str(error) or type(error).__name__)
     code = error_code(str(getattr(error, "error_code", "")), str(error))
     if isinstance(error, ImportError) or any(mark in str(error) for mark in _HOPELESS):
         code = TrackingError.UNUSABLE_ADDRESS
-    told = TrackingError(f"{where} refused: {text}", code)
-    return TrackingError(f"{where} cannot be used at the moment: {text}", code) if told.outage else told
+    told = TrackingError(f"{server.where} refused: {text}", code=code)
+    return TrackingError(f"{server.where} cannot be used at the moment: {text}", code=code) if told.outage else told
 
 
 def _probe(server: Server) -> None:
     """Look for a few seconds at most whether an address can work, where MLflow itself would try for minutes."""
-    where = f"MLflow at {safe_uri(server.uri)}"
     parts = urlsplit(server.uri)
     dialect = parts.scheme.partition("+")[0]
-    path = _sqlite_path(server.uri)
+    path = server.database
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,15 +150,14 @@ def _probe(server: Server) -> None:
             database.close()
         except (OSError, sqlite3.Error) as exc:
             code = "" if "locked" in str(exc) else TrackingError.UNUSABLE_ADDRESS
-            raise TrackingError(f"{where} cannot be used: {one_line(str(exc), server)}", code) from exc
+            raise TrackingError(f"{server.where} cannot be used: {server.one_line(str(exc))}", code=code) from exc
     elif dialect in _PORTS and parts.hostname:
         try:
             address = (parts.hostname, parts.port or _PORTS[dialect])
             socket.create_connection(address, _CONNECT_SECONDS).close()
         except (OSError, ValueError) as exc:
-            raise TrackingError(
-                f"{where} cannot be reached: {exc}; start the database or correct tracking_uri"
-            ) from exc
+            reason = f"{server.where} cannot be reached: {exc}"
+            raise TrackingError(reason, "start the database or correct tracking_uri") from exc
         _log_in(server)
 
 
@@ -192,12 +170,3 @@ def _log_in(server: Server) -> None:
         engine.connect().close()
     except Exception as exc:
         raise _told(exc, server) from exc
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    """Return the file of a SQLite address; None for any other, and for one in memory."""
-    scheme, _, rest = uri.partition(":///")
-    path = rest.partition("?")[0]
-    if scheme.partition("+")[0] != "sqlite" or not path or path.startswith((":memory:", "file:")):
-        return None
-    return Path(path).absolute()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from kedro_mlflow_metrics import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["lend", "lent", "own", "take_back"]
 
-_lock = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lock = process.inherited_lock()
 _loans: list[Mapping[str, str]] = []
 _before: dict[str, str | None] = {}
 
@@ -42,10 +41,7 @@ def take_back(loan: Mapping[str, str]) -> None:
         _loans[:] = [other for other in _loans if other is not loan]
         for name in loan:
             left = [other[name] for other in _loans if name in other]
-            if left:
-                os.environ[name] = left[-1]
-                continue
-            value = _before.pop(name, None)
+            value = left[-1] if left else _before.pop(name, None)
             if value is None:
                 os.environ.pop(name, None)
             else:

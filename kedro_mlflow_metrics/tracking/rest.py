@@ -11,25 +11,15 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
 from kedro_mlflow_metrics.points.forms import json_value
-from kedro_mlflow_metrics.tracking.address import (
-    NEWEST_FIRST,
-    OLDEST_FIRST,
-    RunInfo,
-    Server,
-    error_code,
-    one_line,
-    safe_uri,
-    tag_filter,
-    to_point,
-    to_run_info,
-)
 from kedro_mlflow_metrics.tracking.environment import lent
+from kedro_mlflow_metrics.tracking.store import RunInfo, error_code, to_run_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kedro_mlflow_metrics.points.curves import MetricPoint, Points
+    from kedro_mlflow_metrics.tracking.address import Server
 
 __all__ = ["RestStore"]
 
@@ -71,22 +61,17 @@ class RestStore:
 
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
         run = self._ask("GET", "runs/get", params={"run_id": run_id})["run"]
-        return to_run_info(run["info"]), [to_point(m) for m in run.get("data", {}).get("metrics", ())]
+        return to_run_info(run["info"]), list(map(_point, run.get("data", {}).get("metrics", ())))
 
-    def find_runs(self, experiment_id: str, tag: str, value: str, *, deleted: bool = False) -> list[RunInfo]:
+    def search(self, experiment_id: str, where: str, order: str, *, deleted: bool = False) -> list[RunInfo]:
         body = {
             "experiment_ids": [experiment_id],
-            "filter": tag_filter(tag, value),
-            "order_by": [OLDEST_FIRST],
+            "filter": where,
+            "order_by": [order],
             "max_results": 10,
             "run_view_type": "ALL" if deleted else "ACTIVE_ONLY",
         }
         return [to_run_info(run["info"]) for run in self._ask("POST", "runs/search", json=body).get("runs", ())]
-
-    def newest_run(self, experiment_id: str) -> RunInfo | None:
-        body = {"experiment_ids": [experiment_id], "order_by": [NEWEST_FIRST], "max_results": 1}
-        found = self._ask("POST", "runs/search", json=body).get("runs", ())
-        return to_run_info(found[0]["info"]) if found else None
 
     def delete_run(self, run_id: str) -> None:
         self._ask("POST", "runs/delete", json={"run_id": run_id})
@@ -94,7 +79,7 @@ class RestStore:
     def end_run(self, run_id: str, status: str, end_time: int) -> None:
         self._ask("POST", "runs/update", json={"run_id": run_id, "status": status, "end_time": end_time})
 
-    def log_batch(self, run_id: str, batch: Sequence[Points]) -> None:
+    def log_batch(self, run_id: str, batch: Sequence[Curve]) -> None:
         text = f'{{"run_id":{encode_basestring_ascii(run_id)},"metrics":[{",".join(map(_json_metrics, batch))}]}}'
         self._ask("POST", "runs/log-batch", data=text.encode(), extra_headers={"Content-Type": "application/json"})
 
@@ -103,7 +88,7 @@ class RestStore:
         query = {"run_id": run_id, "metric_key": key, "max_results": str(_PAGE)}
         while True:
             page = self._ask("GET", "metrics/get-history", params=query)
-            points += map(to_point, page.get("metrics", ()))
+            points += map(_point, page.get("metrics", ()))
             if not page.get("next_page_token"):
                 return points
             query["page_token"] = page["next_page_token"]
@@ -132,8 +117,7 @@ class RestStore:
 
     def _read(self, answer: Any, method: str) -> dict[str, Any]:  # noqa: ANN401 - requests.Response
         """Tell a success from a refusal and from an answer that is not MLflow's."""
-        where = f"MLflow at {safe_uri(self._server.uri)}"
-        status = answer.status_code
+        where, status = self._server.where, answer.status_code
         try:
             data = answer.json()
         except ValueError:
@@ -142,32 +126,29 @@ class RestStore:
             return data  # a redirect turns POST into GET, which writes nothing
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise TrackingError(
-                f"{where} refused the credentials (HTTP {status}); set MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, or 'credentials' in kedro_mlflow_metrics.yml",
-                "PERMISSION_DENIED",
+                f"{where} refused the credentials (HTTP {status})",
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, or 'credentials' "
+                "in kedro_mlflow_metrics.yml",
+                code="PERMISSION_DENIED",
             )
+        pause = min(_seconds(answer.headers.get("Retry-After")), _LONGEST_RETRY_SECONDS)
         if isinstance(data, dict) and "error_code" in data:
             text = str(data.get("message", ""))
             code = error_code(str(data["error_code"]), text)
-            text = one_line(text, self._server)
-            refusal = TrackingError(f"{where} refused: {text}", code)
+            text = self._server.one_line(text)
+            refusal = TrackingError(f"{where} refused: {text}", code=code)
             if not refusal.outage:
                 raise refusal
-            raise TrackingError(f"{where} cannot be used at the moment: {text}", code, self._pause(answer))
-        hint = "a login page?" if answer.history else "is it the address of a tracking server?"
+            raise TrackingError(f"{where} cannot be used at the moment: {text}", code=code, retry_after=pause)
         raise TrackingError(
-            f"{where} gave no answer of MLflow's (HTTP {status}); {hint}",
-            TrackingError.TOO_LARGE if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else "",
-            self._pause(answer),
+            f"{where} gave no answer of MLflow's (HTTP {status})",
+            "a login page?" if answer.history else "is it the address of a tracking server?",
+            code=TrackingError.TOO_LARGE if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else "",
+            retry_after=pause,
         )
-
-    def _pause(self, answer: Any) -> float:  # noqa: ANN401 - requests.Response
-        """Return how many seconds the server asks to wait."""
-        return min(_seconds(answer.headers.get("Retry-After")), _LONGEST_RETRY_SECONDS)
 
     def _unreachable(self, error: Exception) -> TrackingError:
         text = str(error)
-        where = f"MLflow at {safe_uri(self._server.uri)}"
         found = re.search(r"\[Errno -?\d+\] ([\w ,]+)", text)
         late = "timed out" in text.lower() or "timeout" in text.lower()
         if late:
@@ -177,15 +158,19 @@ class RestStore:
         elif any(mark in text for mark in _CUT):
             reason = "the connection was cut"
         else:
-            reason = one_line(text, self._server)
+            reason = self._server.one_line(text)
         if any(mark in text for mark in _HOPELESS):
-            unusable = TrackingError.UNUSABLE_ADDRESS
-            return TrackingError(f"{where} can never be reached: {reason}; correct the address", unusable)
+            never = f"{self._server.where} can never be reached: {reason}"
+            return TrackingError(never, "correct the address", code=TrackingError.UNUSABLE_ADDRESS)
         return TrackingError(
-            f"{where} cannot be reached: {reason}; start the server or correct "
-            "tracking_uri in kedro_mlflow_metrics.yml or MLFLOW_TRACKING_URI",
-            TrackingError.TIMED_OUT if late else "",
+            f"{self._server.where} cannot be reached: {reason}",
+            "start the server or correct tracking_uri in kedro_mlflow_metrics.yml or MLFLOW_TRACKING_URI",
+            code=TrackingError.TIMED_OUT if late else "",
         )
+
+
+def _point(data: Mapping[str, Any]) -> MetricPoint:
+    return MetricPoint(data["key"], float(data["value"]), int(data.get("step") or 0), int(data["timestamp"]))
 
 
 def _seconds(retry_after: str | None) -> float:
@@ -202,14 +187,14 @@ def _seconds(retry_after: str | None) -> float:
         return 0.0
 
 
-def _json_metrics(some: Points) -> str:
+def _json_metrics(curve: Curve) -> str:
     """Spell the points of one key; a dict per point and JSON of it would cost three times as much."""
-    key = encode_basestring_ascii(some.key)
-    values = map(repr, some.values) if all(map(math.isfinite, some.values)) else map(_json_number, some.values)
+    key = encode_basestring_ascii(curve.key)
+    values = map(repr, curve.values) if all(map(math.isfinite, curve.values)) else map(_json_number, curve.values)
     return ",".join(
         [
             f'{{"key":{key},"value":{value},"timestamp":{timestamp},"step":{step}}}'
-            for value, step, timestamp in zip(values, some.steps, some.timestamps, strict=True)
+            for value, step, timestamp in zip(values, curve.steps, curve.timestamps, strict=True)
         ]
     )
 

@@ -1,0 +1,100 @@
+"""``kedro metrics export``: writes the metrics of a run in another form."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kedro_mlflow_metrics.cli.common import Here, in_project
+from kedro_mlflow_metrics.delivery import read
+from kedro_mlflow_metrics.delivery.target import Target
+from kedro_mlflow_metrics.journal.disk import replace_file
+from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.views.terminal import print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["export"]
+
+FORMATS = ("json", "csv", "kubeflow-v1", "kubeflow-v2")
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="json", show_default=True, help="What is written."
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file; the terminal also shows Kedro's log.",
+)
+@click.option("--only", multiple=True, metavar="GLOB", help="Only metrics whose key matches.")
+@click.option("--percentage", multiple=True, metavar="GLOB", help="v1: metrics that are shown as a percentage.")
+@click.option("--raw", multiple=True, metavar="GLOB", help="v1: metrics whose format is said to be RAW.")
+@click.option("--order", multiple=True, metavar="GLOB", help="v1: metrics that come first; 50 are kept.")
+@click.option("--names", type=click.Choice(("modern", "legacy")), default="modern", help="v1: legacy is before 1.0.")
+@click.option("--executor-input", metavar="JSON", help="v2: what Kubeflow puts for {{$}}; its output file is written.")
+@click.option("--output-name", metavar="NAME", help="v2: the output artifact, if the task has several.")
+@in_project
+def export(  # noqa: PLR0913 - one per option
+    here: Here,
+    /,
+    *,
+    run: str,
+    form: str,
+    output: Path | None,
+    only: tuple[str, ...],
+    executor_input: str | None,
+    output_name: str | None,
+    **options: Any,  # noqa: ANN401 - the fields of kubeflow's Options
+) -> None:
+    """Write the metrics of RUN: an MLflow run id, or 'latest' for the project's newest run."""
+    if executor_input and (form != "kubeflow-v2" or output):
+        raise click.UsageError("--executor-input goes with --format kubeflow-v2 alone, and names its file itself")
+    given = any(map(options.get, ("percentage", "raw", "order"))) or options["names"] != "modern"
+    if given and form != "kubeflow-v1":
+        raise click.UsageError("--percentage, --raw, --order and --names go with --format kubeflow-v1")
+    info = runs.newest(here.server, here.experiment) if run == "latest" else runs.look_at(here.server, run)
+    target = Target.of(here.server, here.journal, info)
+
+    def wanted(key: str) -> bool:
+        return not only or any(fnmatchcase(key, glob) for glob in only)
+
+    if executor_input:
+        from kedro_mlflow_metrics.kubeflow.v2 import leave_to_executor
+
+        path = leave_to_executor(read.last_points(target, wanted), executor_input, output_name)
+        click.echo(f"written to {path}", err=True)
+        return
+    text = _text(target, wanted, form, options)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        replace_file(output, text.encode())
+
+
+def _text(target: Target, wanted: Callable[[str], bool], form: str, options: Mapping[str, Any]) -> str:
+    """Read the metrics of a run and write them in a form."""
+    if form in ("json", "csv"):
+        from kedro_mlflow_metrics.views.text import as_csv, as_json, in_order
+
+        points = in_order(read.load(target, wanted))
+        return as_json(target.record.ident, points) if form == "json" else as_csv(points)
+    last = read.last_points(target, wanted)
+    if form == "kubeflow-v2":
+        from kedro_mlflow_metrics.kubeflow.v2 import metadata_text
+
+        return metadata_text(last)
+    from kedro_mlflow_metrics.kubeflow.v1 import Manner, document, read_options, warn_left_out
+
+    manner = Manner(read_options(options, form))
+    made = document(last, lambda _: manner)
+    warn_left_out(made.without_value, made.left_out)
+    print_table(("metric", "in Kubeflow"), [pair for pair in made.names.items() if pair[0] != pair[1]], stderr=True)
+    return made.text

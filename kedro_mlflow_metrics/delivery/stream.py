@@ -1,0 +1,153 @@
+"""The one way in: what one dataset object saves is checked, stamped, and handed to each of its destinations."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from kedro_mlflow_metrics.delivery.clock import flush, outbox
+from kedro_mlflow_metrics.errors import InvalidMetricsError
+from kedro_mlflow_metrics.points.curves import grouped
+from kedro_mlflow_metrics.points.stamp import Progress, to_curves
+from kedro_mlflow_metrics.process import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kedro_mlflow_metrics.delivery.outbox import Report
+    from kedro_mlflow_metrics.delivery.target import Target
+    from kedro_mlflow_metrics.points.curves import Curve
+
+__all__ = ["MlflowSink", "Place", "Sink", "Stream"]
+
+Place = Literal["alone", "first", "later"]
+
+
+class Sink(Protocol):
+    """A destination of points. Each of the two may raise `MetricsError`."""
+
+    def take(self, target: Target, curves: Sequence[Curve], place: Place) -> None:
+        """Take the points of one save.
+
+        Args:
+            target: The run that they belong to.
+            curves: One curve per key.
+            place: Whether the save stands alone, or is the first or a later one of an iterator or a generator node.
+        """
+
+    def settle(self, target: Target) -> None:
+        """Finish what was collected: the save, the iterator or the generator node has ended."""
+
+
+class MlflowSink:
+    """MLflow, or the journal while it does not answer."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def take(self, target: Target, curves: Sequence[Curve], place: Place) -> None:
+        """Send the points; those of a stream once a second."""
+        outbox(target).save(curves, self._report, collect=place == "later")
+
+    def settle(self, target: Target) -> None:
+        """Send what waits for the run."""
+        flush(target)
+
+
+class Stream:
+    """The saves of one dataset object, one at a time.
+
+    Attributes:
+        last: The run that was saved to last.
+    """
+
+    def __init__(self, last: Target | None = None) -> None:
+        self.last = last
+        self._progress: dict[str, Progress] = {}  # by run
+        self._saving, self._pid = threading.Lock(), os.getpid()
+        self._flowing = 0
+        self._first = False
+
+    def __reduce__(self) -> tuple[type[Stream], tuple[()]]:
+        """Begin anew in another process, as a task that is tried again does."""
+        return Stream, ()
+
+    def begin(self) -> None:
+        """Say that saves will follow one another: an iterator, or a generator node."""
+        self._flowing += 1
+        self._first = True
+
+    def end(self, sinks: Sequence[Sink]) -> None:
+        """Say that no more will follow, and finish what was collected."""
+        self._flowing = max(0, self._flowing - 1)
+        self._settle(sinks)
+
+    def save(  # noqa: PLR0913 - a save's ingredients
+        self,
+        data: object,
+        *,
+        prefix: str,
+        leave_out: Callable[[InvalidMetricsError], None] | None,
+        find: Callable[[], Target | None],
+        open_new: Callable[[], Target],
+        sinks: Sequence[Sink],
+    ) -> None:
+        """Check a whole save, then hand it on, then remember how far it came.
+
+        Args:
+            data: A mapping, several in a list, or a frame.
+            prefix: What stands before each metric's name, separator included.
+            leave_out: Told of a mapping that is not accepted, which is then left out; None if it is an error.
+            find: Returns the run to write to, None if one is still to be opened.
+            open_new: Opens one.
+            sinks: Where the points go.
+
+        Raises:
+            InvalidMetricsError: The data is not accepted; nothing of it was written.
+            MetricsError: A destination did not take it.
+        """
+        if self._pid != os.getpid():  # a fork in the middle of another thread's save
+            self._saving, self._pid = threading.Lock(), os.getpid()
+        with self._saving:  # two threads do not get the same steps
+            target = find()
+            progress = dict(self._progress.get(target.record.ident if target else "", ()))
+            curves = _checked(data, prefix, progress, leave_out)
+            if curves:
+                target = target or open_new()
+                place: Place = "alone" if not self._flowing else "first" if self._first else "later"
+                self._first = False
+                for sink in sinks:
+                    sink.take(target, curves, place)
+                self.last, self._progress[target.record.ident] = target, progress
+        if not self._flowing:
+            self._settle(sinks)
+
+    def _settle(self, sinks: Sequence[Sink]) -> None:
+        if self.last is not None:
+            for sink in sinks:
+                sink.settle(self.last)
+
+
+def _checked(
+    data: Any,  # noqa: ANN401 - what `save` takes
+    prefix: str,
+    progress: Progress,
+    leave_out: Callable[[InvalidMetricsError], None] | None,
+) -> list[Curve]:
+    """Turn a save into points, one curve per key; ``progress`` is brought up to date in place."""
+    several = isinstance(data, list | tuple)
+    curves: list[Curve] = []
+    time = now()
+    for position, item in enumerate(data if several else (data,)):
+        attempt = progress if leave_out is None else dict(progress)
+        try:
+            where = f"dict {position}, " if several else ""
+            curves += to_curves(item, prefix=prefix, now=time, progress=attempt, where=where)
+        except InvalidMetricsError as exc:
+            if leave_out is None:
+                raise
+            leave_out(exc)
+        else:
+            progress.update(attempt)
+    return grouped(curves)

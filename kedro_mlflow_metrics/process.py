@@ -1,0 +1,165 @@
+"""What a process has once: its forks, its end and SIGTERM, seen to in one place and in a stated order."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from enum import IntEnum
+from multiprocessing import util
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LAST_SECONDS", "Own", "Stage", "at_end", "catch_sigterm", "inherited_lock", "now", "seconds_left"]
+
+log = logging.getLogger("kedro.mlflow_metrics")
+LAST_SECONDS = 10.0  # that the end of a process may take to send what waits
+
+
+def now() -> int:
+    """Return the time in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+# Forks
+
+T = TypeVar("T")
+_owned: list[Own[Any]] = []
+_locks: list[threading.Lock] = []
+
+
+class Own(Generic[T]):
+    """A value that each process makes for itself; a forked child starts with a new one.
+
+    The value may have three methods. ``hold`` and ``release`` are called around a fork, in the process that forks.
+    ``leave`` is called in the child on the value of its parent, to close what was inherited.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self.value = make, make()
+        _owned.append(self)
+
+    def tell(self, what: str) -> None:
+        """Call a method of the value if it has it."""
+        getattr(self.value, what, lambda: None)()
+
+    def replace(self) -> None:
+        """Begin anew, in a child."""
+        self.tell("leave")
+        self.value = self._make()
+
+
+def inherited_lock() -> threading.Lock:
+    """Return a lock for what a forked child inherits: it is free in the child, and what it guards is whole."""
+    lock = threading.Lock()
+    _locks.append(lock)
+    return lock
+
+
+def _before_fork() -> None:
+    for own in _owned:
+        own.tell("hold")
+    for lock in _locks:
+        lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    for lock in _locks:
+        lock.release()
+    for own in _owned:
+        own.tell("release")
+
+
+def _after_fork_in_child() -> None:
+    for lock in _locks:
+        lock.release()
+    for own in _owned:
+        own.replace()
+    _end.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+# The end
+
+
+class Stage(IntEnum):
+    """What happens at the end of a process, in this order."""
+
+    ACTIVE_RUNS = 0  # off MLflow's stack, or MLflow ends what it finds there
+    RUNS = 1  # that are still open were interrupted
+    POINTS = 2  # that still wait
+    FOLDERS = 3  # that were for this process only
+
+
+class _End:
+    """What is to be done at the end of this process."""
+
+    def __init__(self) -> None:
+        self.calls: dict[Stage, Callable[[], object]] = {}
+        self.deadline: float | None = None
+        self.catches_sigterm = False
+
+    def begin_anew(self) -> None:
+        """Forget, in a forked child, what only its parent has to do: the active runs are on the child's stack too."""
+        self.calls = {stage: call for stage, call in self.calls.items() if stage is Stage.ACTIVE_RUNS}
+        self.deadline, self.catches_sigterm = None, False
+
+
+_end = _End()
+
+
+def at_end(stage: Stage, call: Callable[[], object]) -> None:
+    """Call something at the end of the process, before all that was registered with `atexit` so far.
+
+    Workers of a pool, which skip `atexit`, do it too.
+    """
+    if stage not in _end.calls and multiprocessing.parent_process() is not None:
+        util.Finalize(None, _finish, exitpriority=100)
+    _end.calls[stage] = call
+    atexit.unregister(_finish)
+    atexit.register(_finish)
+
+
+def _finish() -> None:
+    if _end.deadline is None:
+        _end.deadline = time.monotonic() + LAST_SECONDS
+    while _end.calls:
+        call = _end.calls.pop(min(_end.calls))
+        try:
+            call()
+        except Exception:
+            log.exception("At the end of the process")  # the other calls still have their turn
+
+
+def seconds_left() -> float | None:
+    """Return how long the end of the process may still take; None while it goes on."""
+    return None if _end.deadline is None else max(0.0, _end.deadline - time.monotonic())
+
+
+# SIGTERM
+
+
+def catch_sigterm(*, catch: bool) -> None:
+    """Let SIGTERM end the process as Ctrl-C does, if nobody else handles it; or leave it as it was."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is (signal.SIG_DFL if catch else _on_sigterm):
+        signal.signal(signal.SIGTERM, _on_sigterm if catch else signal.SIG_DFL)
+        _end.catches_sigterm = catch
+
+
+def _on_sigterm(number: int, _frame: object) -> NoReturn:
+    """Tell the workers, as a terminal does for Ctrl-C, and unwind the main thread."""
+    for child in multiprocessing.active_children() if _end.catches_sigterm else ():
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGINT)
+    raise SystemExit(128 + number)

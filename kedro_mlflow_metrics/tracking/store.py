@@ -1,0 +1,137 @@
+"""What a store of MLflow must offer, what its answers mean, and which one is chosen for an address."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from kedro_mlflow_metrics.errors import TrackingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
+    from kedro_mlflow_metrics.tracking.address import Server
+
+__all__ = ["NEWEST_FIRST", "OLDEST_FIRST", "RunInfo", "Store", "error_code", "open_store", "to_run_info"]
+
+OLDEST_FIRST, NEWEST_FIRST = "attributes.start_time ASC", "attributes.start_time DESC"
+
+
+class RunInfo(NamedTuple):
+    """What MLflow says of a run, under MLflow's own names; times are milliseconds since the epoch."""
+
+    run_id: str
+    experiment_id: str = ""
+    run_name: str = ""
+    status: str = ""
+    start_time: int = 0
+    artifact_uri: str = ""
+    user_id: str = ""
+    lifecycle_stage: str = ""
+
+
+class Store(Protocol):
+    """The requests. Each raises `TrackingError` with one line when refused or unanswered.
+
+    Attributes:
+        at_a_time: How many requests that read are best made at once.
+    """
+
+    at_a_time: int
+
+    def experiment(self, name: str) -> tuple[str, str] | None:
+        """Return id and lifecycle stage of an experiment, None if there is none."""
+
+    def create_experiment(self, name: str) -> str:
+        """Create an experiment and return its id."""
+
+    def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
+        """Create a run that is RUNNING."""
+
+    def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
+        """Return a run and the latest point of each of its metrics."""
+
+    def search(self, experiment_id: str, where: str, order: str, *, deleted: bool = False) -> list[RunInfo]:
+        """Return the first 10 runs of an experiment.
+
+        Args:
+            experiment_id: The experiment.
+            where: MLflow's expression for which runs, empty for all.
+            order: `OLDEST_FIRST` or `NEWEST_FIRST`.
+            deleted: Whether deleted runs count too.
+        """
+
+    def delete_run(self, run_id: str) -> None:
+        """Mark a run as deleted."""
+
+    def end_run(self, run_id: str, status: str, end_time: int) -> None:
+        """Set status and end time."""
+
+    def log_batch(self, run_id: str, batch: Sequence[Curve]) -> None:
+        """Write at most 1,000 points."""
+
+    def history(self, run_id: str, key: str) -> list[MetricPoint]:
+        """Return all points of a metric."""
+
+
+def open_store(server: Server, *, retries: int = 3) -> Store:
+    """Return what talks to an address.
+
+    Args:
+        server: The address.
+        retries: How often a request over http(s) is repeated when nobody answers.
+
+    Raises:
+        TrackingError: The address can never work, or nobody answers there.
+    """
+    if not server.http:
+        from kedro_mlflow_metrics.tracking.client import ClientStore
+
+        return ClientStore(server)
+    from kedro_mlflow_metrics.tracking.rest import RestStore
+
+    if not urlsplit(server.uri).hostname:
+        unusable = TrackingError.UNUSABLE_ADDRESS
+        raise TrackingError(f"the address {server.safe} names no server", "correct it", code=unusable)
+    return RestStore(server, retries)
+
+
+# SQLite; PostgreSQL and SQL Server; MySQL since 8.0.19; MySQL before, which does not name the table.
+_SAME_POINT = re.compile(
+    r"UNIQUE constraint failed: metrics\."
+    r"|\bmetric_pk\b"
+    r"|for key 'metrics\.PRIMARY'"
+    r"|for key 'PRIMARY'.*INSERT INTO metrics\b",
+    re.DOTALL,
+)
+_UNIQUE = re.compile("unique|duplicate", re.IGNORECASE)
+
+
+def error_code(code: str, text: str) -> str:
+    """Return MLflow's error code, but say more precisely what failed where it only says that its database did.
+
+    MLflow answers BAD_REQUEST for whatever its database raises, an exhausted pool of connections too. That is an
+    outage, as is a unique key that another process took first. Two things will not change by trying again: a point
+    that is stored already, and a constraint that the points violate.
+    """
+    if code != "BAD_REQUEST":
+        return code
+    if _SAME_POINT.search(text):
+        return TrackingError.ALREADY_THERE
+    return code if "constraint" in text.lower() and not _UNIQUE.search(text) else ""
+
+
+def to_run_info(data: Mapping[str, Any]) -> RunInfo:
+    """Read a run as MLflow's JSON or entity gives it."""
+    return RunInfo(
+        run_id=data["run_id"],
+        experiment_id=str(data["experiment_id"]),
+        run_name=data.get("run_name") or "",
+        status=str(data["status"]),
+        start_time=int(data.get("start_time") or 0),
+        artifact_uri=data.get("artifact_uri") or "",
+        user_id=data.get("user_id") or "unknown",
+        lifecycle_stage=data.get("lifecycle_stage") or "active",
+    )
