@@ -18,7 +18,7 @@ help:
 	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
 	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
-	@echo "make lint           ruff and mypy"
+	@echo "make lint           ruff, mypy and who may import whom"
 	@echo "make clean          remove environments, caches and the example's store"
 
 demo: .venv/.stamp
@@ -48,6 +48,7 @@ lint: .venv/.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf .venv .venv-oldest .venv-kfp1 .venv-kfp2 .peer .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist

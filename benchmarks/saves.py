@@ -33,9 +33,9 @@ import numpy as np
 from common import Figure, Report, Row, at_once, bound, interleave, options, peak_mib, saving, store
 from conftest import free_port
 from faults import MlflowServer, Proxy, mlflow_server, postgres
+from kedro_mlflow_metrics.points.batches import MAX_POINTS, batches
 from mlflow.entities import Metric
 
-from kedro_mlflow_metrics.points.batches import MAX_POINTS, batches
 from kedro_mlflow_metrics.points.curves import Progress, to_points
 from kedro_mlflow_metrics.tracking import runs
 from kedro_mlflow_metrics.tracking.address import Delivery, RunInfo, Server

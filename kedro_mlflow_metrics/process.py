@@ -9,29 +9,25 @@ import os
 import signal
 import threading
 import time
-from enum import IntEnum
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LAST_SECONDS", "Own", "Stage", "at_end", "catch_sigterm", "inherited_lock", "now", "seconds_left"]
+__all__ = ["LAST_SECONDS", "Own", "at_end", "catch_sigterm", "inherited_lock", "now", "seconds_left"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 LAST_SECONDS = 10.0  # that the end of a process may take to send what waits
+# What happens at the end, in this order: runs are taken off MLflow's stack, or MLflow ends what it finds there; what is
+# still open was interrupted; what still waits is sent; folders that were for this process only are deleted.
+ACTIVE_RUNS, RUNS, POINTS, FOLDERS = range(4)
+T = TypeVar("T")
 
 
 def now() -> int:
     """Return the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
-
-
-# Forks
-
-T = TypeVar("T")
-_owned: list[Own[Any]] = []
-_locks: list[threading.Lock] = []
 
 
 class Own(Generic[T]):
@@ -49,17 +45,20 @@ class Own(Generic[T]):
         """Call a method of the value if it has it."""
         getattr(self.value, what, lambda: None)()
 
-    def replace(self) -> None:
+    def renew(self) -> None:
         """Begin anew, in a child."""
         self.tell("leave")
         self.value = self._make()
 
 
+_owned: list[Own[Any]] = []
+_locks: list[threading.Lock] = []
+
+
 def inherited_lock() -> threading.Lock:
     """Return a lock for what a forked child inherits: it is free in the child, and what it guards is whole."""
-    lock = threading.Lock()
-    _locks.append(lock)
-    return lock
+    _locks.append(threading.Lock())
+    return _locks[-1]
 
 
 def _before_fork() -> None:
@@ -69,56 +68,40 @@ def _before_fork() -> None:
         lock.acquire()
 
 
-def _after_fork_in_parent() -> None:
+def _after_fork(*, child: bool) -> None:
     for lock in _locks:
         lock.release()
     for own in _owned:
-        own.tell("release")
-
-
-def _after_fork_in_child() -> None:
-    for lock in _locks:
-        lock.release()
-    for own in _owned:
-        own.replace()
-    _end.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-
-
-# The end
-
-
-class Stage(IntEnum):
-    """What happens at the end of a process, in this order."""
-
-    ACTIVE_RUNS = 0  # off MLflow's stack, or MLflow ends what it finds there
-    RUNS = 1  # that are still open were interrupted
-    POINTS = 2  # that still wait
-    FOLDERS = 3  # that were for this process only
+        own.renew() if child else own.tell("release")
+    if child:
+        _end.begin_anew()
 
 
 class _End:
     """What is to be done at the end of this process."""
 
     def __init__(self) -> None:
-        self.calls: dict[Stage, Callable[[], object]] = {}
+        self.calls: dict[int, Callable[[], object]] = {}
         self.deadline: float | None = None
         self.catches_sigterm = False
 
     def begin_anew(self) -> None:
         """Forget, in a forked child, what only its parent has to do: the active runs are on the child's stack too."""
-        self.calls = {stage: call for stage, call in self.calls.items() if stage is Stage.ACTIVE_RUNS}
+        self.calls = {stage: call for stage, call in self.calls.items() if stage == ACTIVE_RUNS}
         self.deadline, self.catches_sigterm = None, False
 
 
 _end = _End()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(child=False),
+        after_in_child=lambda: _after_fork(child=True),
+    )
 
 
-def at_end(stage: Stage, call: Callable[[], object]) -> None:
-    """Call something at the end of the process, before all that was registered with `atexit` so far.
+def at_end(stage: int, call: Callable[[], object]) -> None:
+    """Call something at a stage of the end of the process, before all that was registered with `atexit` so far.
 
     Workers of a pool, which skip `atexit`, do it too.
     """
@@ -143,9 +126,6 @@ def _finish() -> None:
 def seconds_left() -> float | None:
     """Return how long the end of the process may still take; None while it goes on."""
     return None if _end.deadline is None else max(0.0, _end.deadline - time.monotonic())
-
-
-# SIGTERM
 
 
 def catch_sigterm(*, catch: bool) -> None:

@@ -16,7 +16,7 @@ from conftest import free_port
 
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.tracking.address import Server
-from kedro_mlflow_metrics.tracking.store import open_store
+from kedro_mlflow_metrics.tracking.connect import open_store
 
 CATALOG = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
 PIPELINE = """

@@ -40,7 +40,7 @@ class _Clock:
             return box
         with self._changed:
             if not self.boxes:
-                process.at_end(process.Stage.POINTS, _close_all)
+                process.at_end(process.POINTS, _close_all)
             return self.boxes.setdefault(target.key, Outbox(target, self._look))
 
     def _look(self) -> None:
@@ -99,11 +99,7 @@ def outbox(target: Target) -> Outbox:
 
 
 def flush(target: Target) -> None:
-    """Send what waits for a run, for as long as MLflow answers.
-
-    Raises:
-        TrackingError: It does not answer, and ``on_failure`` is ``fail``.
-    """
+    """Send what waits for a run, for as long as MLflow answers; that it does not may be a `TrackingError`."""
     box = _clock.value.boxes.get(target.key)
     if box is not None:
         box.flush()
@@ -119,9 +115,8 @@ def close(target: Target) -> TrackingError | None:
     left = box.ready
     _clock.value.boxes.pop(target.key, None)
     box.close()
-    if not left:
-        return None
-    return box.trouble or TrackingError(f"{target.server.where} did not answer within {LAST_SECONDS:g} s")
+    late = TrackingError(f"{target.server.where} did not answer within {LAST_SECONDS:g} s")
+    return (box.trouble or late) if left else None
 
 
 def _close_all() -> None:

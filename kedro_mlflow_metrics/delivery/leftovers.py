@@ -95,15 +95,12 @@ def _lines(path: Path) -> int:
 
 
 def create(server: Server, record: Record, *, new: bool) -> RunInfo:
-    """Make the run in MLflow of which a record says what it is to be, once: by a tag of its own, or by its run key.
+    """Make the run in MLflow that a record describes, once: by a tag of its own, or by its run key.
 
     Args:
         server: Where.
         record: The run.
         new: Whether nobody has tried to make it before.
-
-    Raises:
-        TrackingError: MLflow refused, or does not answer.
     """
     experiment = record.experiment_id or runs.experiment_id(server, record.experiment)
     tags, by = {**record.tags, JOURNAL_TAG: record.local_id}, JOURNAL_TAG
@@ -116,20 +113,15 @@ def create(server: Server, record: Record, *, new: bool) -> RunInfo:
 def deliver(folder: RunFolder, server: Server, *, opener: bool = False) -> Generator[int, None, Record | None]:
     """Send what the dead left in a folder, make its run before and end it after, and remove the folder.
 
+    It yields numbers of points as MLflow answers for them. What is left after a `MetricsError` stays.
+
     Args:
         folder: A run's folder.
         server: Where to; the caller makes sure that it is the right one.
         opener: Whether this process began the run, so that nobody else is still to end it.
 
-    Yields:
-        Numbers of points as MLflow answers for them.
-
     Returns:
         The run, as far as it is known now; None if another process is at it, or nothing says which run it is.
-
-    Raises:
-        TrackingError: MLflow refused, or does not answer; what is left stays.
-        JournalError: The folder cannot be written.
     """
     if folder.read() is None:
         return None

@@ -31,7 +31,7 @@ Report = Callable[[int, int], object]  # told how many points of how many MLflow
 
 
 class Outbox:
-    """What is on its way to one run.
+    """What is on its way to one run; ``written`` is called when something stands in the journal.
 
     Attributes:
         proven: Whether MLflow has once accepted something for the run; from then on no answer raises.
@@ -40,12 +40,6 @@ class Outbox:
     """
 
     def __init__(self, target: Target, written: Callable[[], object]) -> None:
-        """Open nothing yet.
-
-        Args:
-            target: The run.
-            written: Called when something stands in the journal for the clock to send.
-        """
         self.target, self._written = target, written
         self._sender = Sender(target)
         self._sending, self._opening = threading.Lock(), threading.Lock()
@@ -141,11 +135,7 @@ class Outbox:
             self._written()
 
     def begin_file(self) -> PointsFile:
-        """Return this process's file of the run; its lock says that a process of the run lives.
-
-        Raises:
-            JournalError: The folder takes no more.
-        """
+        """Return this process's file of the run; its lock says that a process of the run lives."""
         with self._opening:
             if self._file is None:
                 self._file = PointsFile.create(self.target.folder, self.target.record)
@@ -252,15 +242,12 @@ class Outbox:
 def send_file(file: PointsFile, sender: Sender, *, repeatable: bool) -> Iterator[int]:
     """Send what waits in a file of the journal, yielding numbers of points as MLflow answers for them.
 
-    Live sending and ``kedro metrics sync`` are this one function.
+    Live sending and ``kedro metrics sync`` are this one function. After a `TrackingError` the rest stays in the file.
 
     Args:
         file: The file.
         sender: Sends to its run.
         repeatable: Whether sending twice does no harm; if it does, a batch counts as sent before it is.
-
-    Raises:
-        TrackingError: MLflow refused the run or the user, or gave no answer; what is left stays in the file.
     """
     while file.waiting:
         most = sender.window

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kedro_mlflow_metrics.delivery.clock import flush
 from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.points.forms import last_finite
-from kedro_mlflow_metrics.tracking.store import open_store
+from kedro_mlflow_metrics.tracking.connect import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,9 +32,6 @@ def load(
         target: The run.
         wanted: Tells whether a key is asked for.
         last: Whether the latest points of MLflow will do: one request in all.
-
-    Raises:
-        TrackingError: MLflow refused, or does not answer.
     """
     flush(target)
     waiting: dict[str, set[MetricPoint]] = {}
@@ -66,9 +63,6 @@ def last_points(target: Target, wanted: Callable[[str], bool]) -> dict[str, Metr
     """Return the last finite point of each wanted key, None where there is none.
 
     MLflow gives the latest points in one request; only where such a one is not finite the history is asked for.
-
-    Raises:
-        TrackingError: MLflow refused, or does not answer.
     """
     found = {key: last_finite(points) for key, points in load(target, wanted, last=True)}
     missing = {key for key, point in found.items() if point is None}

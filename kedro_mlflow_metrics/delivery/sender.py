@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.points.curves import MAX_POINTS, apart, batches, count
-from kedro_mlflow_metrics.tracking.store import open_store
+from kedro_mlflow_metrics.tracking.connect import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

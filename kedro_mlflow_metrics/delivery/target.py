@@ -72,5 +72,5 @@ def memory_target(ident: str) -> Target:
         ident: What tells it from others.
     """
     folder = tempfile.mkdtemp(prefix="kedro_mlflow_metrics_")
-    process.at_end(process.Stage.FOLDERS, lambda: shutil.rmtree(folder, ignore_errors=True))
+    process.at_end(process.FOLDERS, lambda: shutil.rmtree(folder, ignore_errors=True))
     return Target(Server(""), Journal(folder), Record("", local_id=ident), RunInfo(ident))

@@ -17,8 +17,7 @@ from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.project.binding import Binding
 
 if TYPE_CHECKING:
-    from kedro_mlflow_metrics.dataset import MlflowMetricsDataSet
-    from kedro_mlflow_metrics.project.context import Catalog, Project
+    from kedro_mlflow_metrics.project.context import Catalog, MetricsDataset, Project
 
 __all__ = ["Entry", "Place", "binding_of", "built", "materialise", "place_of", "remember", "short", "sibling_prefixes"]
 
@@ -35,7 +34,7 @@ class Entry(NamedTuple):
     """A metrics dataset as it stands in a catalog."""
 
     name: str
-    dataset: MlflowMetricsDataSet
+    dataset: MetricsDataset
     cached: bool
 
     @property
@@ -129,7 +128,7 @@ def sibling_prefixes(catalog: Catalog) -> frozenset[str]:
     return frozenset(prefixes)
 
 
-def binding_of(dataset: MlflowMetricsDataSet) -> Binding:
+def binding_of(dataset: MetricsDataset) -> Binding:
     """Return what is known of a dataset outside a pipeline run, from the newest catalog that holds it.
 
     Raises:

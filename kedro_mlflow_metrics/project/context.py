@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.settings import Settings
     from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["CONFIG_KEY", "Catalog", "Context", "Node", "Pipeline", "Project", "RunRequest"]
+__all__ = ["CONFIG_KEY", "Catalog", "Context", "MetricsDataset", "Node", "Pipeline", "Project", "RunRequest"]
 
 CONFIG_KEY = "kedro_mlflow_metrics"
 
-# Kedro's own types, which differ between its versions and cost time to import.
+# Kedro's own types differ between its versions and cost time to import; our dataset stands above this wing.
 Catalog = Any
 Context = Any
+MetricsDataset = Any
 Node = Any
 Pipeline = Any
 

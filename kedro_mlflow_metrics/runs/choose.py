@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from kedro_mlflow_metrics.delivery.leftovers import create
@@ -23,7 +23,6 @@ from kedro_mlflow_metrics.tracking.store import RunInfo
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kedro_mlflow_metrics.journal.folder import Journal
     from kedro_mlflow_metrics.project.binding import Binding
     from kedro_mlflow_metrics.project.context import RunRequest
     from kedro_mlflow_metrics.project.settings import Settings
@@ -34,8 +33,7 @@ log = logging.getLogger("kedro.mlflow_metrics")
 _RUN_KEYS = ("KEDRO_MLFLOW_RUN_KEY", "KUBEFLOW_RUN_ID", "KEDRO_CONFIG_RUN_ID")
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(NamedTuple):
     """The run that a pipeline writes to.
 
     Attributes:
@@ -48,41 +46,26 @@ class Chosen:
     target: Target
     owner: bool
     proven: bool = True
-    loan: Mapping[str, str] = field(default_factory=dict)
+    loan: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True)
 class Chooser:
-    """What a pipeline says of the run that it wants.
+    """Chooses the run of a pipeline, or raises `TrackingError` before anything is computed."""
 
-    Attributes:
-        about: The project's MLflow, its journal and its experiment.
-        settings: The project's settings.
-        request: What Kedro was asked to run.
-        saves: Whether the pipeline saves metrics that have no run of their own.
-    """
+    def __init__(self, about: Binding, settings: Settings, request: RunRequest, *, saves: bool) -> None:
+        """Ask nobody yet.
 
-    about: Binding
-    settings: Settings
-    request: RunRequest
-    saves: bool
-
-    @property
-    def server(self) -> Server:
-        """The project's MLflow."""
-        return self.about.server or Server("")
-
-    @property
-    def journal(self) -> Journal:
-        """Where points wait."""
-        return self.about.journal
+        Args:
+            about: The project's MLflow, its journal and its experiment.
+            settings: The project's settings.
+            request: What Kedro was asked to run.
+            saves: Whether the pipeline saves metrics that have no run of their own.
+        """
+        self.server, self.journal, self.experiment = about.server or Server(""), about.journal, about.experiment
+        self.settings, self.request, self.saves = settings, request, saves
 
     def choose(self) -> Chosen | None:
-        """Find the run by the order of precedence, or open a new one if the pipeline saves metrics.
-
-        Raises:
-            TrackingError: MLflow refused, or does not answer and ``on_failure`` is ``fail``.
-        """
+        """Find the run by the order of precedence, or open a new one if the pipeline saves metrics."""
         with lent(self.settings.variables()):
             elsewhere = active_elsewhere()
             given = self.request.parameters.get("mlflow_run_id") or (None if elsewhere else own("MLFLOW_RUN_ID"))
@@ -94,15 +77,10 @@ class Chooser:
                 chosen = self._open()
             else:
                 return None
-        return replace(chosen, loan=self._lend(chosen.target))
+        return chosen._replace(loan=self._lend(chosen.target))
 
     def look_at(self, run_id: str, *, needed: bool) -> None:
-        """Make sure that a run exists which an entry names itself.
-
-        Args:
-            run_id: The run.
-            needed: Whether the pipeline loads from it, so that nothing can be done without it.
-        """
+        """Make sure that a run exists which an entry names itself, at any price if the pipeline loads from it."""
         try:
             runs.look_at(self.server, run_id)
         except TrackingError as exc:
@@ -143,7 +121,7 @@ class Chooser:
     def _new_record(self) -> Record:
         """Say what a new run is to be."""
         name = self.settings.run.name or "+".join(self.request.pipelines)
-        experiment_id, experiment = runs.asked_for(self.about.experiment)
+        experiment_id, experiment = runs.asked_for(self.experiment)
         return Record(
             self.server.portable(self.journal.root),
             local_id=uuid4().hex,

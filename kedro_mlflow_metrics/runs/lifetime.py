@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from kedro_mlflow_metrics import process
@@ -58,9 +58,14 @@ class OpenRun:
     thread: int = field(default_factory=threading.get_ident)
 
     @property
+    def owner(self) -> bool:
+        """Whether this process opened the pipeline's run."""
+        return self.chosen is not None and self.chosen.owner
+
+    @property
     def targets(self) -> list[Target]:
         """All runs that it may write to."""
-        return [self.chosen.target, *self.others] if self.chosen else self.others
+        return [*self.others, self.chosen.target] if self.chosen else self.others
 
 
 _open: process.Own[list[OpenRun]] = process.Own(list)
@@ -75,11 +80,7 @@ def opened(catalog: Catalog) -> OpenRun | None:
 
 
 def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Catalog) -> None:
-    """Check names, find or open the run, and tell every metrics dataset of the pipeline.
-
-    Raises:
-        MetricsError: The settings, a prefix or a run cannot be used; nothing was opened.
-    """
+    """Check names, find or open the run, and tell every metrics dataset of the pipeline; or raise `MetricsError`."""
     settings = project.settings()
     siblings = Binding(siblings=catalogs.sibling_prefixes(catalog))
     base = project.bind(siblings, settings, pipelines=request.pipelines, run=uuid4().hex)
@@ -150,7 +151,7 @@ def _files(catalog: Catalog, saving: Sequence[Entry], base: Binding) -> Sequence
 
 def _begin(run: OpenRun) -> None:
     """Keep a run in mind until `finish`, the end of the process or a signal."""
-    process.at_end(process.Stage.RUNS, _finish_all)
+    process.at_end(process.RUNS, _finish_all)
     process.catch_sigterm(catch=True)
     _open.value.append(run)
     if run.chosen is None:
@@ -169,26 +170,8 @@ def _begin(run: OpenRun) -> None:
 # The end
 
 
-class Ending(NamedTuple):
-    """How the end of a run went.
-
-    Attributes:
-        record: The run, with MLflow's id if it has one by now.
-        trouble: Why something is left, None if nothing is.
-        points: How many points wait.
-    """
-
-    record: Record
-    trouble: MetricsError | None
-    points: int
-
-
 def send(run: OpenRun) -> None:
-    """Send what waits, so that whoever comes after the pipeline sees it, and write Kubeflow's files.
-
-    Raises:
-        TrackingError: MLflow does not answer, and ``on_failure`` is ``fail``.
-    """
+    """Send what waits, so that whoever comes after the pipeline sees it, and write Kubeflow's files."""
     for target in run.targets:
         clock.flush(target)
     for target, path, entries in run.files:
@@ -198,41 +181,38 @@ def send(run: OpenRun) -> None:
 
 
 def finish(run: OpenRun, status: str) -> None:
-    """Send what still waits, set the status of an own run, say where its metrics are, and leave nothing behind.
-
-    Raises:
-        MetricsError: Something is left, and ``on_failure`` is ``fail``.
-    """
+    """Send what still waits, set the status of an own run, say where its metrics are, and leave nothing behind."""
     if run not in _open.value:
         return
     _open.value.remove(run)
-    chosen = run.chosen
-    endings: list[tuple[Target, Ending]] = []
+    troubles = []
     try:
-        if chosen:
-            active.deactivate(chosen.target.run)
-        endings += [(target, _end(target, status, owner=False)) for target in run.others]
-        if chosen:
-            endings.append((chosen.target, _end(chosen.target, status, owner=chosen.owner)))
+        if run.chosen:
+            active.deactivate(run.chosen.target.run)
+        for target in run.targets:
+            mine = run.chosen is not None and target is run.chosen.target
+            record, trouble = _end(target, status, owner=mine and run.owner)
+            if trouble is not None:
+                troubles.append(trouble)
+                _say_what_waits(target, trouble, " and the end" if mine and run.owner else "")
+            elif mine:
+                _say_where(target, record)
+            if mine and status == "FAILED" and record.run_id:
+                again = "To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s"
+                log.warning(again, record.run_id)
     finally:
-        if chosen:
-            take_back(chosen.loan)
+        if run.chosen:
+            take_back(run.chosen.loan)
         if not _open.value:
             process.catch_sigterm(catch=False)
-    for target, ending in endings:
-        _say(target, ending, status, run)
-    troubles = [ending.trouble for target, ending in endings if ending.trouble is not None and target.journal.fail]
-    if troubles and status == "FINISHED":
+    if troubles and status == "FINISHED" and target.journal.fail:
         raise troubles[0]
 
 
-def _end(target: Target, status: str, *, owner: bool) -> Ending:
-    """Send what waits of a run, this process's and its dead workers', and set its status.
+def _end(target: Target, status: str, *, owner: bool) -> tuple[Record, MetricsError | None]:
+    """Send what waits of a run, this process's and its dead workers', and set its status if this process opened it.
 
-    Args:
-        target: The run.
-        status: FINISHED, FAILED or KILLED.
-        owner: Whether this process opened the run, and so ends it.
+    Returns the run, with MLflow's id if it has one by now, and why something is left.
     """
     end_time, folder, record = now(), target.folder, target.record
     trouble: MetricsError | None = clock.close(target)
@@ -257,7 +237,7 @@ def _end(target: Target, status: str, *, owner: bool) -> Ending:
             folder.note_end(record, status if owner else "", end_time if owner else 0, trouble.reason)
         except MetricsError as exc:
             trouble = exc
-    return Ending(record, trouble, count(waiting_points(folder)))
+    return record, trouble
 
 
 def _result(steps: Generator[int, None, Record | None]) -> Record | None:
@@ -269,27 +249,25 @@ def _result(steps: Generator[int, None, Record | None]) -> Record | None:
             return end.value  # type: ignore[no-any-return] # what a generator returns has no type there
 
 
-def _say(target: Target, ending: Ending, status: str, run: OpenRun) -> None:
+def _say_what_waits(target: Target, trouble: MetricsError, more: str) -> None:
+    """Say in one line what is left, where, and which command sends it."""
+    log.error(
+        "%d points%s of run %r wait in %s: %s; send them with: %s",
+        count(waiting_points(target.folder)),
+        more,
+        target.record.name or target.record.ident,
+        target.folder.path,
+        trouble.reason,
+        target.journal.sync,
+    )
+
+
+def _say_where(target: Target, record: Record) -> None:
     """Say in one line where the metrics are."""
-    owner, mine = bool(run.chosen and run.chosen.owner), target not in run.others
-    record, name = ending.record, target.record.name or target.record.ident
-    if ending.trouble is not None:
-        log.error(
-            "%d points%s of run %r wait in %s: %s; send them with: %s",
-            ending.points,
-            " and the end" if owner and mine else "",
-            name,
-            target.folder.path,
-            ending.trouble.reason,
-            target.journal.sync,
-        )
-    elif mine and target.server.http:
-        link = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
-        log.info("Metrics are in MLflow: %s", link)
-    elif mine:
-        log.info("Metrics are in MLflow: %s, run %r, id %s", target.server.safe, name, record.run_id)
-    if mine and status == "FAILED" and record.run_id:
-        log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", record.run_id)
+    where = f"{target.server.safe}, run {record.name!r}, id {record.run_id}"
+    if target.server.http:
+        where = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
+    log.info("Metrics are in MLflow: %s", where)
 
 
 def finish_interrupted() -> None:

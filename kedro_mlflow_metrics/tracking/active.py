@@ -84,7 +84,7 @@ def _stack() -> list[Any]:
 def _push(info: RunInfo, stack: list[Any]) -> Any:  # noqa: ANN401 - mlflow.ActiveRun
     run = _fluent_run(info)
     stack.append(run)
-    process.at_end(process.Stage.ACTIVE_RUNS, _take_off)
+    process.at_end(process.ACTIVE_RUNS, _take_off)
     with _lock:
         _pushed.append((stack, run))
     return run

@@ -1,4 +1,7 @@
-"""Requests about runs and experiments: looked at, found or made, ended. None of them touches MLflow's active run."""
+"""Runs and experiments looked at, found or made, and ended, without touching MLflow's active run.
+
+Each function raises `TrackingError` with one line where MLflow refuses, or does not answer.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.process import now
+from kedro_mlflow_metrics.tracking.connect import open_store
 from kedro_mlflow_metrics.tracking.environment import own
-from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, OLDEST_FIRST, RunInfo, open_store
+from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, OLDEST_FIRST, RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +24,7 @@ RUN_KEY_TAG = "kedro.run_key"
 
 
 def look_at(server: Server, run_id: str) -> RunInfo:
-    """Look at a run that somebody else opened, and leave it as it is.
-
-    Raises:
-        TrackingError: There is no such run, or it is deleted.
-    """
+    """Return a run that somebody else opened, and leave it as it is; a deleted one is refused."""
     try:
         info, _ = open_store(server, retries=0).get_run(run_id)
     except TrackingError as exc:
@@ -48,11 +48,7 @@ def asked_for(experiment: str) -> tuple[str, str]:
 
 
 def experiment_id(server: Server, name: str) -> str:
-    """Return the id of an experiment; it is created if there is none of that name.
-
-    Raises:
-        TrackingError: The experiment is deleted, or the server does not answer.
-    """
+    """Return the id of an experiment, which is created if there is none of that name; a deleted one is refused."""
     store = open_store(server, retries=0)
     found = store.experiment(name)
     if found is None:
@@ -73,11 +69,7 @@ def experiment_id(server: Server, name: str) -> str:
 
 
 def newest(server: Server, experiment: str) -> RunInfo:
-    """Return the run of an experiment that was started last; nothing is created.
-
-    Raises:
-        TrackingError: There is none, or the server does not answer.
-    """
+    """Return the run of an experiment that was started last; nothing is created."""
     store = open_store(server)
     ident, name = asked_for(experiment)
     if not ident and (found := store.experiment(name)) is not None:
@@ -109,9 +101,6 @@ def find_or_create(server: Server, wanted: RunInfo, tags: Mapping[str, str], by:
         tags: Its tags.
         by: The tag that says which run it is.
         new: Whether no other process can know the tag's value, and none was created with it before.
-
-    Raises:
-        TrackingError: MLflow refused, or does not answer.
     """
     store = open_store(server, retries=0)
     experiment, about = wanted.experiment_id, (wanted.run_name, tags, wanted.start_time)
@@ -134,18 +123,7 @@ def find_or_create(server: Server, wanted: RunInfo, tags: Mapping[str, str], by:
 
 
 def end(server: Server, run_id: str, status: str, end_time: int, *, shared: bool = False) -> None:
-    """Set the status of a run.
-
-    Args:
-        server: Where the run lives.
-        run_id: The run.
-        status: FINISHED, FAILED or KILLED.
-        end_time: Milliseconds since the epoch.
-        shared: Whether other sessions write into it: then FINISHED does not hide their FAILED or KILLED.
-
-    Raises:
-        TrackingError: MLflow refused, or does not answer.
-    """
+    """Set the status of a run: FINISHED, FAILED or KILLED, the first not where other sessions of it ended otherwise."""
     store = open_store(server, retries=0)
     if shared and status == "FINISHED" and store.get_run(run_id)[0].status not in ("RUNNING", "FINISHED"):
         return

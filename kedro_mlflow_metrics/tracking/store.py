@@ -1,10 +1,9 @@
-"""What a store of MLflow must offer, what its answers mean, and which one is chosen for an address."""
+"""What a store of MLflow must offer, and what its answers mean."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from kedro_mlflow_metrics.errors import TrackingError
 
@@ -12,9 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
-    from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["NEWEST_FIRST", "OLDEST_FIRST", "RunInfo", "Store", "error_code", "open_store", "to_run_info"]
+__all__ = ["NEWEST_FIRST", "OLDEST_FIRST", "RunInfo", "Store", "error_code", "to_run_info"]
 
 OLDEST_FIRST, NEWEST_FIRST = "attributes.start_time ASC", "attributes.start_time DESC"
 
@@ -54,14 +52,7 @@ class Store(Protocol):
         """Return a run and the latest point of each of its metrics."""
 
     def search(self, experiment_id: str, where: str, order: str, *, deleted: bool = False) -> list[RunInfo]:
-        """Return the first 10 runs of an experiment.
-
-        Args:
-            experiment_id: The experiment.
-            where: MLflow's expression for which runs, empty for all.
-            order: `OLDEST_FIRST` or `NEWEST_FIRST`.
-            deleted: Whether deleted runs count too.
-        """
+        """Return the first 10 runs that MLflow's expression ``where`` chooses, deleted ones too if asked."""
 
     def delete_run(self, run_id: str) -> None:
         """Mark a run as deleted."""
@@ -74,28 +65,6 @@ class Store(Protocol):
 
     def history(self, run_id: str, key: str) -> list[MetricPoint]:
         """Return all points of a metric."""
-
-
-def open_store(server: Server, *, retries: int = 3) -> Store:
-    """Return what talks to an address.
-
-    Args:
-        server: The address.
-        retries: How often a request over http(s) is repeated when nobody answers.
-
-    Raises:
-        TrackingError: The address can never work, or nobody answers there.
-    """
-    if not server.http:
-        from kedro_mlflow_metrics.tracking.client import ClientStore
-
-        return ClientStore(server)
-    from kedro_mlflow_metrics.tracking.rest import RestStore
-
-    if not urlsplit(server.uri).hostname:
-        unusable = TrackingError.UNUSABLE_ADDRESS
-        raise TrackingError(f"the address {server.safe} names no server", "correct it", code=unusable)
-    return RestStore(server, retries)
 
 
 # SQLite; PostgreSQL and SQL Server; MySQL since 8.0.19; MySQL before, which does not name the table.

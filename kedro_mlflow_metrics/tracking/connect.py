@@ -1,0 +1,28 @@
+"""The one place where a store is chosen for an address of MLflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kedro_mlflow_metrics.errors import TrackingError
+
+if TYPE_CHECKING:
+    from kedro_mlflow_metrics.tracking.address import Server
+    from kedro_mlflow_metrics.tracking.store import Store
+
+__all__ = ["open_store"]
+
+
+def open_store(server: Server, *, retries: int = 3) -> Store:
+    """Return what talks to an address, over http(s) with so many retries; `TrackingError` if it cannot work."""
+    if not server.http:
+        from kedro_mlflow_metrics.tracking.client import ClientStore
+
+        return ClientStore(server)
+    from kedro_mlflow_metrics.tracking.rest import RestStore
+
+    if not urlsplit(server.uri).hostname:
+        unusable = TrackingError.UNUSABLE_ADDRESS
+        raise TrackingError(f"the address {server.safe} names no server", "correct it", code=unusable)
+    return RestStore(server, retries)
