@@ -35,16 +35,20 @@ import mlflow  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from kedro_mlflow_metrics.dataset import Binding, MlflowMetricsDataset  # noqa: E402
-from kedro_mlflow_metrics.delivery import clock as logger  # noqa: E402
-from kedro_mlflow_metrics.tracking import runs  # noqa: E402
+from kedro_mlflow_metrics.dataset import MlflowMetricsDataset  # noqa: E402
+from kedro_mlflow_metrics.delivery import clock  # noqa: E402
+from kedro_mlflow_metrics.delivery.target import Target  # noqa: E402
+from kedro_mlflow_metrics.journal.folder import Journal  # noqa: E402
+from kedro_mlflow_metrics.project.binding import Binding  # noqa: E402
 from kedro_mlflow_metrics.tracking.address import Server  # noqa: E402
+from kedro_mlflow_metrics.tracking.store import RunInfo  # noqa: E402
 
 __all__ = [
     "ROOT",
     "Figure",
     "Report",
     "Row",
+    "Server",
     "at_once",
     "bound",
     "interleave",
@@ -264,22 +268,32 @@ def interleave(ways: Mapping[str, Callable[[], Sequence[float]]], rounds: int) -
     return {name: Figure.of_calls(each) for name, each in times.items()}
 
 
-def bound(target: runs.Target) -> MlflowMetricsDataset:
-    """Return a dataset as the hook leaves it at the start of a pipeline: named, and told its run."""
-    dataset = MlflowMetricsDataset()
-    dataset.bind("metrics", Binding(target, target.server))
-    logger.prove(target.server, target.record)
+def bound(server: Server, folder: Path | str, run_id: str, *, form: str = "auto") -> MlflowMetricsDataset:
+    """Return a dataset as the hook leaves it at the start of a pipeline: named, and told its run.
+
+    Args:
+        server: Where the run is.
+        folder: Where the journal goes.
+        run_id: The run; MLflow is not asked for it.
+        form: What `load` returns.
+    """
+    journal = Journal(str(folder))
+    target = Target.of(server, journal, RunInfo(run_id), active=True)
+    dataset = MlflowMetricsDataset(load_args={"as": form})
+    dataset.bind(Binding("metrics", target=target, server=server, journal=journal))
+    clock.outbox(target).proven = True
     return dataset
 
 
 @contextmanager
-def saving(server: Server) -> Iterator[MlflowMetricsDataset]:
-    """Lend a dataset in a new run; at the end what waits is sent, as at the end of a pipeline."""
-    target = runs.open_run(server, "benchmarks", "benchmark", {})
+def saving(server: Server, folder: Path) -> Iterator[tuple[MlflowMetricsDataset, str]]:
+    """Lend a dataset in a new run, and the run's id; at the end what waits is sent, as at the end of a pipeline."""
+    run_id = mlflow.MlflowClient(server.uri).create_run("0").info.run_id
+    dataset = bound(server, folder, run_id)
     try:
-        yield bound(target)
+        yield dataset, run_id
     finally:
-        logger.close(server, target.record)
+        clock.close(dataset.binding.target)
 
 
 def store(folder: Path) -> Path:
