@@ -26,14 +26,10 @@ from typing import NamedTuple
 
 import kedro
 import mlflow
-from common import ROOT, Figure, Report, Row, interleave, options, store
+from common import ROOT, Figure, Report, Row, Server, bound, interleave, options, store
 from conftest import Project
 from faults import Proxy, mlflow_server
 from packaging.requirements import Requirement
-
-from kedro_mlflow_metrics.dataset import Binding, MlflowMetricsDataset
-from kedro_mlflow_metrics.tracking import runs
-from kedro_mlflow_metrics.tracking.address import Delivery, Server
 
 FREE, NEAR = 1.05, 1.1  # of Kedro alone; of the same by hand
 HERE = Path(__file__).parent
@@ -330,32 +326,36 @@ def step(name):
 import kedro.framework.cli.cli, kedro.framework.session, kedro.io, kedro.runner
 step("kedro")
 from kedro_mlflow_metrics import hook, dataset
-from kedro_mlflow_metrics.runs import lifetime as session
-from kedro_mlflow_metrics.runs import choose as opening
-from kedro_mlflow_metrics.delivery import leftovers
+from kedro_mlflow_metrics.runs import lifetime
+from kedro_mlflow_metrics.delivery import clock
+from kedro_mlflow_metrics.delivery.target import Target
+from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.project import settings
+from kedro_mlflow_metrics.project.binding import Binding
+from kedro_mlflow_metrics.tracking import active, runs
+from kedro_mlflow_metrics.tracking.address import Server
 step("import of our modules and pydantic, which mlflow imports too")
 import mlflow
 step("import mlflow")
-from kedro_mlflow_metrics.tracking import runs
-from kedro_mlflow_metrics.tracking.address import Delivery, Server
-server = Server(sys.argv[1], delivery=Delivery(root=sys.argv[2]))
+server, journal = Server(sys.argv[1]), Journal(sys.argv[2])
 store = runs.open_store(server, retries=0)
 step("open the store: its code, its connection")
 ident = runs.experiment_id(server, "proj")
 step("find the experiment, the first request")
-tags = runs._with_context({}, "run")
+tags = runs.with_context({}, "run")
 step("MLflow's tags: user, source, git commit")
-target = runs.Target(server, store.create_run(ident, "run", tags, runs.now()))
+run = store.create_run(ident, "run", tags, time.time_ns() // 1_000_000)
 step("create the run")
-runs.activate(target)
+active.activate(run)
 step("make it MLflow's active run")
+target = Target.of(server, journal, run, active=True)
 metrics = dataset.MlflowMetricsDataset()
-metrics.bind("scores", dataset.Binding(target, server))
+metrics.bind(Binding("scores", target=target, server=server, journal=journal))
 metrics.save({f"m{i}": i / 7 for i in range(10)})
 step("save 10 scalars")
-runs.deactivate(target)
-leftovers.finish(server, target.record, "FINISHED", owner=True, shared=False)
+active.deactivate(run)
+clock.close(target)
+runs.end(server, run.run_id, "FINISHED", time.time_ns() // 1_000_000)
 step("end the run")
 del times["kedro"]
 print(json.dumps(times))
@@ -410,7 +410,7 @@ WHY = {
     "experiments/get-by-name": ("the experiment's id", 1),
     "experiments/create": ("it is new", 0),
     "runs/create": ("the run", 1),
-    "runs/log-batch": ("the points, at most one per dataset", 3),
+    "runs/log-batch": ("the points, one per dataset", 3),
     "runs/update": ("status and end", 1),
 }
 
@@ -428,6 +428,8 @@ def requests_of_a_run(place: Place, uri: str) -> Iterator[Row]:
         for name in [*WHY, *(name for name in seen if name not in WHY)]:
             why, number = WHY.get(name, ("for nothing", 0))
             number += new and name == "experiments/create"
+            if seen[name] < number:
+                sys.exit(f"{run}: {number} requests {name} are needed, {seen[name]} were sent")
             if number or seen[name]:
                 yield counted(f"{run}: {name}: {why}", seen[name], "needed", number, 1)
         needed = sum(number for _, number in WHY.values()) + new
@@ -449,14 +451,6 @@ def fill(path: Path, keys: int, points: int) -> str:
         database.executemany(insert.format("latest_metrics"), last)
     database.close()
     return run_id
-
-
-def reader(server: Server, run_id: str, form: str) -> MlflowMetricsDataset:
-    """Return a dataset that reads a run's metrics."""
-    target = runs.join(server, run_id)
-    dataset = MlflowMetricsDataset(load_args={"as": form})
-    dataset.bind("metrics", Binding(target, server))
-    return dataset
 
 
 def timed(call: Callable[[], object], times: int) -> list[float]:
@@ -485,7 +479,7 @@ def last_by_hand(uri: str, run_id: str) -> dict[str, float]:
     return {key: value for key, value in metrics.items() if key.startswith("metrics.")}
 
 
-def loads(server: Server, filled: dict[tuple[int, int], str], size: Size) -> Iterator[Row]:
+def loads(server: Server, folder: Path, filled: dict[tuple[int, int], str], size: Size) -> Iterator[Row]:
     """Compare loads with the best client that one could write by hand."""
     for (keys, points), run_id in filled.items():
         peers = {"get_metric_history, one after the other": partial(by_hand, server.uri, run_id, 1)}
@@ -493,7 +487,7 @@ def loads(server: Server, filled: dict[tuple[int, int], str], size: Size) -> Ite
             peers["get_metric_history, 8 threads"] = partial(by_hand, server.uri, run_id, 8)
             if keys == MANY:
                 del peers["get_metric_history, one after the other"]
-        ours, ours_last = (reader(server, run_id, form).load for form in ("auto", "last"))
+        ours, ours_last = (bound(server, folder, run_id, form=form).load for form in ("auto", "last"))
         ways = {name: partial(timed, way, max(1, 10 // keys)) for name, way in {"": ours, **peers}.items()}
         figures = interleave(ways, 1 if keys == MANY else size.loads)
         best = min(peers, key=lambda name: figures[name].spread.middle)
@@ -506,12 +500,12 @@ def loads(server: Server, filled: dict[tuple[int, int], str], size: Size) -> Ite
         yield Row(f"as: last, {what}", figures[""], "get_run", figures["get_run"], NEAR)
 
 
-def requests_of_loads(uri: str, delivery: Delivery, filled: dict[tuple[int, int], str]) -> Iterator[Row]:
+def requests_of_loads(uri: str, folder: Path, filled: dict[tuple[int, int], str]) -> Iterator[Row]:
     """Count the requests of loads."""
     proxy = Proxy(uri)
     for (keys, points), run_id in list(filled.items())[:2]:
         for form, needed in (("last", 1), ("auto", keys + 1)):
-            dataset = reader(Server(proxy.uri, delivery=delivery), run_id, form)
+            dataset = bound(Server(proxy.uri), folder, run_id, form=form)
             before = len(proxy.seen)
             if len(dataset.load()) != keys:
                 sys.exit(f"not all of {keys} keys were loaded")
@@ -554,18 +548,17 @@ def main() -> int:
                 beside = beside_kedro_mlflow(place, size, real.uri)
                 report.section("beside kedro-mlflow: mlflow server on SQLite", beside)
             return report.finish()
-        delivery = Delivery(root=name)
         shutil.copy(place.empty, folder / "loads.db")
         filled = {(keys, points): fill(folder / "loads.db", keys, points) for keys, points in size.histories}
         report.section("start-up: no metrics", start_up(place, size))
         report.section("worker processes", workers(place))
-        here = Server(f"sqlite:///{folder}/loads.db", delivery=delivery)
-        report.section("load: SQLite in process", loads(here, filled, size))
+        here = Server(f"sqlite:///{folder}/loads.db")
+        report.section("load: SQLite in process", loads(here, folder, filled, size))
         with mlflow_server(folder / "server", folder / "loads.db") as (real, _):
-            server = Server(real.uri, delivery=delivery)
+            server = Server(real.uri)
             report.section("requests of kedro run, three metrics datasets", requests_of_a_run(place, real.uri))
-            report.section("requests of a load", requests_of_loads(real.uri, delivery, filled))
-            report.section("load: mlflow server on SQLite", loads(server, filled, size))
+            report.section("requests of a load", requests_of_loads(real.uri, folder, filled))
+            report.section("load: mlflow server on SQLite", loads(server, folder, filled, size))
             report.section("one metrics dataset: mlflow server on SQLite", one_dataset(place, size, real.uri))
             if size.curve:
                 report.section(

@@ -13,8 +13,7 @@ import pstats
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,15 +21,12 @@ ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1]).res
 sys.path.insert(0, str(ROOT))
 
 import mlflow  # noqa: E402
-from common import at_once, bound, store  # noqa: E402
+from common import Server, at_once, bound, store  # noqa: E402
 from mlflow.entities import Metric  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 import kedro_mlflow_metrics  # noqa: E402
-from kedro_mlflow_metrics.delivery import clock as logger  # noqa: E402
-from kedro_mlflow_metrics.tracking import runs  # noqa: E402
-from kedro_mlflow_metrics.tracking.address import Delivery, RunInfo, Server  # noqa: E402
 
 POINTS = 20_000
 BATCH = 1_000
@@ -80,15 +76,11 @@ def dicts(keys: int) -> list[dict[str, float]]:
     return [{name: values[step] for name, values in data(keys).items()} for step in range(POINTS // keys)]
 
 
-@contextmanager
-def saving(server: Server, run_id: str) -> Iterator[Callable[[object], None]]:
-    """Lend `save`, warmed up."""
-    info = RunInfo(run_id, "0", "run", "RUNNING", 0, "", "", "active")
-    target = runs.Target(server, info, active=False)
-    dataset = bound(target)
+def warmed_up(uri: str, folder: Path, run_id: str) -> Callable[[object], None]:
+    """Return `save`, with all that its first call imports."""
+    dataset = bound(Server(uri), folder, run_id)
     dataset.save({"first": 0.0})
-    yield dataset.save
-    logger.close(server, target.record)
+    return dataset.save
 
 
 def log_batch(client: mlflow.MlflowClient, run_id: str, metrics: list[Metric]) -> None:
@@ -112,9 +104,9 @@ def main() -> None:
             ]
             client.log_batch(run_id, metrics[:1])
             columns[f"{place}: log_batch"] = shares(partial(log_batch, client, run_id, metrics))
-            with saving(Server(uri, delivery=Delivery(root=name)), run_id) as save:
-                columns[f"{place}: save, 10 lists"] = shares(partial(save, data(10)))
-                columns[f"{place}: save, dicts of 1,000"] = shares(partial(save, dicts(1_000)))
+            save = warmed_up(uri, folder, run_id)
+            columns[f"{place}: save, 10 lists"] = shares(partial(save, data(10)))
+            columns[f"{place}: save, dicts of 1,000"] = shares(partial(save, dicts(1_000)))
     table = Table("us a point, profiled", *columns, title=f"{POINTS:,} points", title_justify="left")
     for where in sorted({where for column in columns.values() for where in column}):
         table.add_row(where, *(f"{column[where]:.2f}" if column[where] >= 0.005 else "" for column in columns.values()))

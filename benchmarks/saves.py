@@ -30,15 +30,14 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-from common import Figure, Report, Row, at_once, bound, interleave, options, peak_mib, saving, store
+from common import Figure, Report, Row, Server, at_once, bound, interleave, options, peak_mib, saving, store
 from conftest import free_port
 from faults import MlflowServer, Proxy, mlflow_server, postgres
-from kedro_mlflow_metrics.points.batches import MAX_POINTS, batches
 from mlflow.entities import Metric
 
-from kedro_mlflow_metrics.points.curves import Progress, to_points
-from kedro_mlflow_metrics.tracking import runs
-from kedro_mlflow_metrics.tracking.address import Delivery, RunInfo, Server
+from kedro_mlflow_metrics.points.curves import MAX_POINTS, batches
+from kedro_mlflow_metrics.points.stamp import to_curves
+from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.tracking.rest import RestStore
 
 BIG, BY_KEY, CPU, SMALL = 1.05, 0.65, 0.3, 1.1  # of MLflow's own call, on the same store
@@ -140,9 +139,9 @@ def by_step(data: Curves) -> list[dict[str, float]]:
 
 def as_metrics(data: Curves, *, in_steps: bool = False) -> list[Metric]:
     """Return what `log_batch` takes, in the order given: key by key, or step by step."""
-    now = runs.now()
+    moment = now()
     found = [
-        Metric(f"metrics.{name}", value, now, step)
+        Metric(f"metrics.{name}", value, moment, step)
         for name, values in data.items()
         for step, value in enumerate(values)
     ]
@@ -163,8 +162,8 @@ class Place:
     """
 
     def __init__(self, name: str, uri: str, database: str, folder: Path) -> None:
-        self.name, self._database = name, database
-        self.server = Server(uri, 60.0, delivery=Delivery(root=str(folder)))
+        self.name, self._database, self._folder = name, database, folder
+        self.server = Server(uri, 60.0)
         self.client = mlflow.MlflowClient(uri)
         few = curves(2 * MAX_POINTS, 10)  # the first requests of a server cost more
         for way in (partial(self.save, few.copy, 2 * MAX_POINTS), partial(self.log_batch, partial(as_metrics, few))):
@@ -180,9 +179,8 @@ class Place:
     def save(self, make: Callable[[], object], points: int) -> Iterator[Callable[[], object]]:
         """Lend a save into a new run; see afterwards that all of it is there."""
         data = make()
-        with saving(self.server) as dataset:
+        with saving(self.server, self._folder) as (dataset, run_id):
             yield partial(dataset.save, data)
-            run_id = dataset.binding.target.run.run_id
         if (found := self._count(run_id)) != points:
             sys.exit(f"{points} points were saved, {found} are in {self.name}")
 
@@ -321,7 +319,7 @@ def compare(  # noqa: PLR0913, PLR0917 - what is measured
 
 def in_flight(uri: str, points: int, rounds: int) -> Iterator[Row]:
     """Publish what two requests at a time would give."""
-    data = to_points(curves(points, 10), prefix="", now=runs.now(), progress=Progress())
+    data = to_curves(curves(points, 10), prefix="", now=now(), progress={})
     client, store = mlflow.MlflowClient(uri), RestStore(Server(uri, 60.0), 0)
     cut = list(batches(data))
 
@@ -340,9 +338,8 @@ def load_in_flight(uri: str, folder: Path, size: Size) -> Iterator[Row]:
     """Compare a load of many histories with MLflow's client, which asks for one after the other."""
     data = curves(200 * LOADED, LOADED)
     client = mlflow.MlflowClient(uri)
-    with saving(Server(uri, 60.0, delivery=Delivery(root=str(folder)))) as dataset:
+    with saving(Server(uri, 60.0), folder) as (dataset, run_id):
         dataset.save(data)
-        run_id = dataset.binding.target.run.run_id
 
         @contextmanager
         def load() -> Iterator[Callable[[], object]]:
@@ -406,7 +403,7 @@ def to_columns(size: Size) -> Iterator[Row]:
 @contextmanager
 def convert(shape: Callable[[Curves], object], data: Curves) -> Iterator[Callable[[], object]]:
     """Lend the way from a dict to points."""
-    yield partial(to_points, shape(data), prefix="metrics.", now=runs.now(), progress=Progress())
+    yield partial(to_curves, shape(data), prefix="metrics.", now=now(), progress={})
 
 
 @contextmanager
@@ -417,9 +414,7 @@ def make_metrics(data: Curves) -> Iterator[Callable[[], object]]:
 
 def watch_memory(uri: str, folder: str, points: int, keys: int) -> tuple[float, float]:
     """Save arrays in a process of its own; return MiB added over the arrays, and seconds."""
-    server = Server(uri, delivery=Delivery(root=folder))
-    target = runs.Target(server, RunInfo("0" * 32, "0", "run", "RUNNING", 0, "", "", "active"), active=False)
-    dataset, random = bound(target), np.random.default_rng(0)
+    dataset, random = bound(Server(uri), folder, "0" * 32), np.random.default_rng(0)
     dataset.save({"first": 0.0})  # all that is imported
     data = {f"metric_{number:04}": random.random(points // keys) for number in range(keys)}
     gc.collect()
@@ -494,10 +489,10 @@ def growth(empty: Path, folder: Path, size: Size) -> Iterator[Row]:
         run_id = client.create_run("0").info.run_id
         with closing(sqlite3.connect(path)) as database:
             into = INTO.format("metrics") + SQLITE_ROW
-            now = runs.now()
+            moment = now()
             values = np.random.default_rng(0).random(have).tolist()
             database.executemany(
-                into, ((f"metric_{at % 10}", value, now, at // 10, False, run_id) for at, value in enumerate(values))
+                into, ((f"metric_{at % 10}", value, moment, at // 10, False, run_id) for at, value in enumerate(values))
             )
             database.commit()
         steps = count(have)
@@ -512,9 +507,9 @@ def growth(empty: Path, folder: Path, size: Size) -> Iterator[Row]:
 
 def log_thousand(client: mlflow.MlflowClient, run_id: str, steps: Iterator[int]) -> list[float]:
     """Write 1,000 points of 10 keys after what is there; return the seconds of a point."""
-    now = runs.now()
+    moment = now()
     each = [next(steps) for _ in range(MAX_POINTS // 10)]
-    metrics = [Metric(f"metric_{key}", 0.5, now, step) for key in range(10) for step in each]
+    metrics = [Metric(f"metric_{key}", 0.5, moment, step) for key in range(10) for step in each]
     begun = time.perf_counter()
     client.log_batch(run_id, metrics)
     return [(time.perf_counter() - begun) / MAX_POINTS]

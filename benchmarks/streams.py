@@ -1,5 +1,8 @@
 """What a stream of metrics costs: a save beside MLflow's own calls, while the server answers and while it does not.
 
+A dict that is saved alone is sent at once and costs what ``mlflow.log_metrics`` costs; what an iterator or a generator
+node yields is collected and sent once a second, and is what is cheap.
+
 ``python benchmarks/streams.py`` starts its own servers on loopback and stops them.
 """
 
@@ -24,7 +27,7 @@ from unittest.mock import patch
 
 import mlflow
 import numpy as np
-from common import ROOT, Figure, Report, Row, at_once, bound, interleave, options, peak_mib, saving, store
+from common import ROOT, Figure, Report, Row, Server, at_once, bound, interleave, options, peak_mib, saving, store
 from digits.nodes import split, train_network
 from faults import MlflowServer, Proxy, mlflow_server
 from kedro.framework.session import KedroSession
@@ -32,17 +35,17 @@ from kedro.framework.startup import bootstrap_project
 from threadpoolctl import threadpool_limits
 
 from kedro_mlflow_metrics.dataset import MlflowMetricsDataset
-from kedro_mlflow_metrics.delivery import clock as logger
-from kedro_mlflow_metrics.tracking import runs
-from kedro_mlflow_metrics.tracking.address import Delivery, RunInfo, Server
 
 PROMISE = 1 / 50  # of mlflow.log_metric, on a server on loopback
+ALONE = 1.1  # of mlflow.log_metrics
 FLAT = 0.05
 PAUSE = 0.001
 TIMEOUT = 1.0
 ONE_LINE, TEN_LINE = 85, 600  # bytes of the journal's lines
 LOG_METRIC = "mlflow.log_metric"
 LOG_METRICS = "mlflow.log_metrics"
+YIELD, SINGLE = 'a yield of {"loss": x}', 'dataset.save({"loss": x})'
+IN_STREAM = f"{SINGLE} in a stream"
 NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{TIMEOUT:.0f}"}
 Make = Callable[[int], dict[str, float]]
 Way = Callable[[], list[float]]
@@ -54,8 +57,8 @@ class Size:
 
     Attributes:
         rounds: Repetitions.
-        saves: Saves in one repetition.
-        calls: Calls of MLflow in one repetition.
+        saves: Saves in a stream in one repetition.
+        calls: Calls of MLflow, and saves of a dict alone, in one repetition.
         paced: Saves in one repetition of a stream with pauses.
         epochs: Lengths of the training loop; the first is the demo's.
         streams: The iterators over which memory is watched: how many dicts of how many numbers.
@@ -105,10 +108,15 @@ def yields(dataset: MlflowMetricsDataset, number: int, make: Make, pause: float 
 
 def saves(dataset: MlflowMetricsDataset, number: int, make: Make) -> list[float]:
     """Save dict by dict, as Kedro does for a generator node; what then waits is sent."""
+    dataset.begin_stream()
     times = calls(dataset.save, number, make)
-    target = dataset.binding.target
-    logger.flush(target.server, target.record)
+    dataset.end_stream()
     return times
+
+
+def alone(dataset: MlflowMetricsDataset, number: int, make: Make) -> list[float]:
+    """Save dict by dict, each on its own: as a node does that returns one, or a loop in a script."""
+    return calls(dataset.save, number, make)
 
 
 def calls(call: Callable[[dict[str, float]], object], number: int, make: Make, pause: float = 0.0) -> list[float]:
@@ -177,11 +185,11 @@ def compare(ours: dict[str, Way], peers: dict[str, Way], rounds: int, promise: f
 def cost_of_a_save(server: Server, folder: Path, size: Size, promise: float | None = None) -> Iterator[Row]:
     """Compare saves with MLflow's own calls on the same store."""
     peers, number = Peers(server.uri, folder), size.saves
-    with saving(server) as dataset:
+    with saving(server, folder) as (dataset, _):
         yield from compare(
             {
-                'a yield of {"loss": x}': partial(yields, dataset, number, one),
-                'dataset.save({"loss": x})': partial(saves, dataset, number, one),
+                YIELD: partial(yields, dataset, number, one),
+                IN_STREAM: partial(saves, dataset, number, one),
             },
             {
                 LOG_METRIC: partial(peers.log_metric, size.calls, one),
@@ -202,13 +210,22 @@ def cost_of_a_save(server: Server, folder: Path, size: Size, promise: float | No
             promise,
         )
         yield from compare(
-            {'a yield of {"loss": x} every ms, sent meanwhile': partial(yields, dataset, size.paced, one, PAUSE)},
+            {f"{YIELD} every ms, sent meanwhile": partial(yields, dataset, size.paced, one, PAUSE)},
             {
                 f"{LOG_METRIC}, 1 ms between": partial(peers.log_metric, size.calls, one, PAUSE),
                 f"os.write of {ONE_LINE} bytes every ms": partial(peers.write, size.paced // 5, ONE_LINE, PAUSE),
             },
             size.rounds,
             promise,
+        )
+        yield from compare(
+            {SINGLE: partial(alone, dataset, size.calls, one)},
+            {
+                LOG_METRICS: partial(peers.log_metrics, size.calls, one),
+                LOG_METRIC: partial(peers.log_metric, size.calls, one),
+            },
+            size.rounds,
+            ALONE,
         )
 
 
@@ -242,25 +259,24 @@ def cost_in_an_outage(
     """Compare saves during an outage with saves before it."""
     peers = Peers(server.uri, folder)
     before, failing = "the same before", f"{LOG_METRIC}, retries off: raises"
-    first, yielded, saved = "the first save, which notices", 'a yield of {"loss": x}', 'dataset.save({"loss": x})'
-    floor = f"os.write of {ONE_LINE} bytes"
+    first, floor = "the first save, which notices", f"os.write of {ONE_LINE} bytes"
+    ways = {YIELD: (yields, size.saves), IN_STREAM: (saves, size.saves), SINGLE: (alone, size.calls)}
     times = defaultdict(list)
     for _ in range(size.rounds):
-        with saving(server) as dataset:
-            times[yielded, before].append(yields(dataset, size.saves, one))
-            times[saved, before].append(saves(dataset, size.saves, one))
+        with saving(server, folder) as (dataset, _):
+            for what, (way, number) in ways.items():
+                times[what, before].append(way(dataset, number, one))
             fall()
-            time.sleep(1.1)  # a save that follows another within a second goes to the journal unsent
-            times[first].append(saves(dataset, 1, one))
-            times[yielded].append(yields(dataset, size.saves, one))
-            times[saved].append(saves(dataset, size.saves, one))
+            times[first].append(alone(dataset, 1, one))
+            for what, (way, _) in ways.items():
+                times[what].append(way(dataset, size.saves, one))
             times[floor].append(peers.write(size.saves, ONE_LINE))
             with patch.dict(os.environ, NO_RETRIES):
                 times[failing].append(peers.log_metric(1, one))
             rise()
     figures = {name: Figure.of_calls(each) for name, each in times.items()}
     yield Row(first, figures[first], failing, figures[failing])
-    for what in (yielded, saved):
+    for what in ways:
         yield Row(what, figures[what], before, figures[what, before])
         yield Row(what, figures[what], failing, figures[failing])
         yield Row(what, figures[what], floor, figures[floor])
@@ -285,7 +301,7 @@ def training_loop(server: Server, real: MlflowServer, folder: Path, size: Size) 
     peers, rounds = Peers(server.uri, folder), 2 * size.rounds
     for epochs, alive in product(size.epochs, (True, False)):
         with ExitStack() as stack:
-            datasets = iter([stack.enter_context(saving(server)) for _ in range(rounds)])
+            datasets = iter([stack.enter_context(saving(server, folder))[0] for _ in range(rounds)])
             others = {"without": partial(train, partial(deque, maxlen=0), epochs)}
             if not alive:
                 real.kill()
@@ -299,9 +315,7 @@ def training_loop(server: Server, real: MlflowServer, folder: Path, size: Size) 
 
 def watch_memory(uri: str, folder: str, dicts: int, numbers: int) -> tuple[float, float]:
     """Save an iterator; return the peak after a tenth of it and after all of it."""
-    server = Server(uri, delivery=Delivery(root=folder))
-    target = runs.Target(server, RunInfo("0" * 32, "0", "run", "RUNNING", 0, "", "", "active"), active=False)
-    dataset, random, peaks = bound(target), np.random.default_rng(0), []
+    dataset, random, peaks = bound(Server(uri), folder, "0" * 32), np.random.default_rng(0), []
 
     def mappings() -> Iterator[dict[str, object]]:
         for number in range(dicts):
@@ -310,7 +324,6 @@ def watch_memory(uri: str, folder: str, dicts: int, numbers: int) -> tuple[float
             yield {"loss": random.random(numbers) if numbers > 1 else random.random()}
 
     dataset.save(mappings())
-    logger.close(server, target.record)
     return peaks[0], peak_mib()
 
 
@@ -351,11 +364,13 @@ def requests(uri: str, folder: Path, size: Size) -> Iterator[Row]:
         return Figure("requests", (batches() - before,)), time.perf_counter() - begun
 
     peers = Peers(proxy.uri, folder)
-    with saving(Server(proxy.uri, delivery=Delivery(root=str(folder)))) as dataset:
+    with saving(Server(proxy.uri), folder) as (dataset, _):
         ours, _ = counted(lambda: dataset.save(ten(0)))
         theirs, _ = counted(lambda: peers.log_metrics(1, ten))
         yield Row("dataset.save of 10 scalars", ours, LOG_METRICS, theirs, 1, counted=True)
-        time.sleep(1.1)
+        ours, _ = counted(lambda: alone(dataset, size.calls, one))
+        theirs, _ = counted(lambda: peers.log_metrics(size.calls, one))
+        yield Row(f"{size.calls} times {SINGLE}", ours, LOG_METRICS, theirs, 1, counted=True)
         ours, seconds = counted(lambda: yields(dataset, size.paced, one, 2 * PAUSE))
         what = f"{size.paced:,} yields, 2 ms apart"
         yield Row(what, ours, "seconds that it took, and 2", Figure("s", (seconds + 2,)), 1, counted=True)
@@ -373,22 +388,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="streams") as name, threadpool_limits(1):
         folder = Path(name)
         os.chdir(folder)  # a script's journal goes to the current folder
-        delivery = Delivery(root=name)
         empty = store(folder)
         with mlflow_server(folder / "server", empty) as (real, _):
-            server = Server(real.uri, delivery=delivery)
+            server = Server(real.uri)
             report.section("a save: mlflow server on SQLite", cost_of_a_save(server, folder, size, PROMISE))
             report.section("a save: the same server, no pipeline", cost_outside_a_pipeline(server, folder, size))
             report.section("requests: the same server", requests(real.uri, folder, size))
             report.section("a save: the server killed", cost_in_an_outage(server, folder, size, real.kill, real.start))
-            impatient = Server(real.uri, TIMEOUT, delivery=delivery)
+            impatient = Server(real.uri, TIMEOUT)
             report.section(
                 f"a save: the server hangs, timeout {TIMEOUT:.0f} s",
                 cost_in_an_outage(impatient, folder, size, real.hang, real.go_on),
             )
             report.section("the demo's training loop: one BLAS thread", training_loop(server, real, folder, size))
         shutil.copy(empty, folder / "here.db")
-        here = Server(f"sqlite:///{folder}/here.db", delivery=delivery)
+        here = Server(f"sqlite:///{folder}/here.db")
         report.section("a save: SQLite in process", cost_of_a_save(here, folder, size))
         report.section("memory: a server that answers at once", memory(folder, size))
     return report.finish()

@@ -167,7 +167,7 @@ class Project:
             start_new_session=True,
         )
 
-    def python(self, code: str, env: dict[str, str] | None = None, cwd: str = ".") -> str:
+    def python(self, code: str, env: dict[str, str] | None = None, cwd: str = ".", seconds: int = 120) -> str:
         """Run a script in the project and return what it printed."""
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)],
@@ -175,7 +175,7 @@ class Project:
             env=self.environment(env),
             text=True,
             capture_output=True,
-            timeout=120,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -232,6 +233,10 @@ def _end(target: Target, status: str, *, owner: bool) -> tuple[Record, MetricsEr
             runs.end(server, record.run_id, status, end_time, shared=bool(record.run_key))
     except MetricsError as exc:
         trouble = exc
+    if trouble is not None and owner and target.journal.fail and record.run_id:
+        with suppress(MetricsError):  # then the end is noted, as the points are
+            runs.end(server, record.run_id, "FAILED", end_time)
+            owner = False
     if trouble is not None and (owner or folder.path.exists()):
         try:
             folder.note_end(record, status if owner else "", end_time if owner else 0, trouble.reason)
