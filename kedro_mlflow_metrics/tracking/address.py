@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "default_uri", "from_root", "safe_uri"]
 
+_LONGEST = 300  # characters of a foreign message: a few lines of a terminal
+
 
 @dataclass(frozen=True)
 class Server:
@@ -81,10 +83,10 @@ class Server:
         text = text.replace(self.uri, self.safe)
         for secret in filter(None, (urlsplit(self.uri).password, *self.variables.values())):
             text = text.replace(secret, "***")
-        line = next((line.strip() for line in text.splitlines() if line.strip()), text)
-        if len(line) > 300:  # noqa: PLR2004 - a few lines of a terminal
-            line = f"{line[:300].rpartition(' ')[0] or line[:300]} ..."
-        return line.replace("[", "(").replace("]", ")").rstrip(" .")
+        line = next((line for line in text.splitlines() if line.strip()), text).strip(" .")
+        if len(line) > _LONGEST:
+            line = f"{line[:_LONGEST].rpartition(' ')[0] or line[:_LONGEST]} ..."
+        return line.replace("[", "(").replace("]", ")")
 
 
 def safe_uri(uri: str) -> str:
