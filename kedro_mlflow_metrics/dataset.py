@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.stream import Sink
     from kedro_mlflow_metrics.errors import InvalidMetricsError
     from kedro_mlflow_metrics.kubeflow.v1 import Manner
-    from kedro_mlflow_metrics.project.binding import Binding
+    from kedro_mlflow_metrics.project.context import Binding
 
 __all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset"]
 
@@ -213,7 +213,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         """Return how its metrics stand in Kubeflow's file."""
         from kedro_mlflow_metrics.kubeflow.v1 import Manner, Options
 
-        return Manner(self._options or Options(), binding.prefix)
+        return Manner(self._options or Options(), binding.prefix, binding.owns)
 
     def load(self) -> Any:  # noqa: ANN401 - depends on `as`
         """Return this dataset's metrics, keys without prefix, in the form that ``load_args: {as}`` names.

@@ -11,8 +11,7 @@ import pytest
 
 import kedro_mlflow_metrics.dataset
 from kedro_mlflow_metrics.cli import COMMANDS, metrics
-from kedro_mlflow_metrics.kubeflow.names import names_of
-from kedro_mlflow_metrics.kubeflow.v1 import Options
+from kedro_mlflow_metrics.kubeflow.v1 import Options, names_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -24,8 +24,7 @@ from kedro_mlflow_metrics.errors import JournalError
 from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
 from kedro_mlflow_metrics.journal.points_file import PointsFile, waiting_points
 from kedro_mlflow_metrics.points.curves import Curve
-from kedro_mlflow_metrics.project.binding import Binding
-from kedro_mlflow_metrics.project.context import RunRequest
+from kedro_mlflow_metrics.project.context import Binding, RunRequest
 from kedro_mlflow_metrics.project.settings import read_settings
 from kedro_mlflow_metrics.runs import lifetime
 from kedro_mlflow_metrics.runs.choose import Chooser
@@ -384,7 +383,7 @@ from kedro_mlflow_metrics.errors import JournalError
 from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
 from kedro_mlflow_metrics.journal.points_file import PointsFile
 from kedro_mlflow_metrics.points.curves import Curve
-from kedro_mlflow_metrics.project.binding import Binding
+from kedro_mlflow_metrics.project.context import Binding
 from kedro_mlflow_metrics.project.context import RunRequest
 from kedro_mlflow_metrics.project.settings import read_settings
 from kedro_mlflow_metrics.tracking.address import Server

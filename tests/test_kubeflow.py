@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError, SettingsError
 from kedro_mlflow_metrics.kubeflow import log_metrics, to_json
-from kedro_mlflow_metrics.kubeflow.names import names_of
 from kedro_mlflow_metrics.kubeflow.rules import check
+from kedro_mlflow_metrics.kubeflow.v1 import names_of
 from kedro_mlflow_metrics.kubeflow.v2 import executor_output
 from kedro_mlflow_metrics.points.names import suggestion
 

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
 
 if TYPE_CHECKING:
-    from kedro_mlflow_metrics.journal.folder import Journal
-    from kedro_mlflow_metrics.tracking.address import Server
+    from kedro_mlflow_metrics.project.context import Binding
 
-__all__ = ["Here", "in_project"]
-
-
-class Here(NamedTuple):
-    """The project's MLflow, its journal, and the experiment of its runs."""
-
-    server: Server
-    journal: Journal
-    experiment: str
+__all__ = ["in_project"]
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -52,13 +44,13 @@ def _one_line() -> Iterator[None]:
         raise click.ClickException(f"{exc.filename}: {exc.strerror}") from exc
 
 
-def _here(metadata: Any, env: str | None) -> Here:  # noqa: ANN401 - kedro's ProjectMetadata
+def _here(metadata: Any, env: str | None) -> Binding:  # noqa: ANN401 - kedro's ProjectMetadata
     """Read the project's context, which runs nothing and builds no dataset."""
     from kedro.framework.session import KedroSession
 
-    from kedro_mlflow_metrics.project.context import Project
+    from kedro_mlflow_metrics.project.context import Binding, Project
 
     with KedroSession.create(project_path=metadata.project_path, env=env) as session:
         project = Project.of(session.load_context())  # type: ignore[attr-defined] # not in Kedro's abstract session
     settings = project.settings()
-    return Here(project.server(settings), project.journal(settings), settings.experiment or project.package)
+    return replace(project.bind(Binding(), settings), server=project.server(settings))

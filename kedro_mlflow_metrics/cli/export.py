@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kedro_mlflow_metrics.cli.common import Here, in_project
+from kedro_mlflow_metrics.cli.common import in_project
 from kedro_mlflow_metrics.delivery import read
 from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.journal.disk import replace_file
@@ -17,6 +17,8 @@ from kedro_mlflow_metrics.views.terminal import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from kedro_mlflow_metrics.project.context import Binding
 
 __all__ = ["export"]
 
@@ -43,7 +45,7 @@ FORMATS = ("json", "csv", "kubeflow-v1", "kubeflow-v2")
 @click.option("--output-name", metavar="NAME", help="v2: the output artifact, if the task has several.")
 @in_project
 def export(  # noqa: PLR0913 - one per option
-    here: Here,
+    here: Binding,
     /,
     *,
     run: str,

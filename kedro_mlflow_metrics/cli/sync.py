@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kedro_mlflow_metrics.cli.common import Here, in_project
+from kedro_mlflow_metrics.cli.common import in_project
 from kedro_mlflow_metrics.delivery import leftovers
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError
 from kedro_mlflow_metrics.views.terminal import print_table, progress_bar
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.leftovers import Waiting
+    from kedro_mlflow_metrics.project.context import Binding
 
 __all__ = ["sync"]
 
@@ -25,7 +26,7 @@ __all__ = ["sync"]
 @click.option("--dry-run", is_flag=True, help="Only show what waits, since when and why.")
 @click.option("--drop", is_flag=True, help="Throw away what waits instead of sending it; asks first.")
 @in_project
-def sync(here: Here, *, ident: str | None, uri: str | None, dry_run: bool, drop: bool) -> None:
+def sync(here: Binding, *, ident: str | None, uri: str | None, dry_run: bool, drop: bool) -> None:
     """Send the metrics that wait in the journal to MLflow.
 
     Exit code 1 while something is left.
@@ -46,7 +47,7 @@ def sync(here: Here, *, ident: str | None, uri: str | None, dry_run: bool, drop:
         click.get_current_context().exit(1)
 
 
-def _send(waiting: list[Waiting], here: Here, uri: str | None, *, quiet: bool = False) -> None:
+def _send(waiting: list[Waiting], here: Binding, uri: str | None, *, quiet: bool = False) -> None:
     """Send what waits, run by run, with a progress bar on a terminal."""
     down: set[str] = set()
     with progress_bar(disable=quiet) as progress:
@@ -77,7 +78,7 @@ def _remainder(waiting: Waiting) -> str:
     return f"; {' and '.join(parts)} in {waiting.folder.path}, which --drop throws away" if parts else ""
 
 
-def _address(waiting: Waiting, here: Here, uri: str | None) -> tuple[str, str]:
+def _address(waiting: Waiting, here: Binding, uri: str | None) -> tuple[str, str]:
     """Return where to send a run's points, and why not, if they must not be sent."""
     record, ours = waiting.record, here.server.portable(here.journal.root)
     if record is None:

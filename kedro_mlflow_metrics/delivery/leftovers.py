@@ -31,25 +31,15 @@ JOURNAL_TAG = "kedro_mlflow_metrics.journal_id"
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a folder of the journal holds.
+    """What a folder of the journal holds."""
 
-    Attributes:
-        folder: Where.
-        record: Of which run; None if nothing in the folder says so.
-        points: How many points wait.
-        since: The oldest of their timestamps, in milliseconds since the epoch; 0 without points.
-        refused: How many points MLflow has refused for their content.
-        damaged: How many lines do not agree with their checksum.
-        live: Whether a process still writes here.
-    """
-
-    folder: RunFolder
-    record: Record | None
-    points: int
-    since: int
-    refused: int
-    damaged: int
-    live: bool
+    folder: RunFolder  # where
+    record: Record | None  # of which run; None if nothing in the folder says so
+    points: int  # how many points wait
+    since: int  # the oldest of their timestamps, in milliseconds since the epoch; 0 without points
+    refused: int  # how many points MLflow has refused for their content
+    damaged: int  # how many lines do not agree with their checksum
+    live: bool  # whether a process still writes here
 
     @property
     def something(self) -> bool:

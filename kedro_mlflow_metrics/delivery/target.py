@@ -17,21 +17,13 @@ __all__ = ["Target", "memory_target"]
 
 @dataclass(frozen=True)
 class Target:
-    """A run and its journal; it travels to worker processes inside the pickled datasets.
+    """A run and its journal; it travels to worker processes inside the pickled datasets."""
 
-    Attributes:
-        server: Where the run lives.
-        journal: Where its points wait.
-        record: What the journal calls the run.
-        run: What MLflow said of it when it was opened or joined; only its id where MLflow was not asked.
-        active: Whether nodes find it as MLflow's active run.
-    """
-
-    server: Server
-    journal: Journal
-    record: Record
-    run: RunInfo
-    active: bool = False
+    server: Server  # where the run lives
+    journal: Journal  # where its points wait
+    record: Record  # what the journal calls the run
+    run: RunInfo  # what MLflow said of it when it was opened or joined; only its id where MLflow was not asked
+    active: bool = False  # whether nodes find it as MLflow's active run
 
     @classmethod
     def of(cls, server: Server, journal: Journal, run: RunInfo, *, active: bool = False, run_key: str = "") -> Target:

@@ -27,21 +27,13 @@ _ORPHAN_SECONDS = 60
 
 @dataclass(frozen=True)
 class Journal:
-    """Where points wait that MLflow does not take at once.
+    """Where points wait that MLflow does not take at once."""
 
-    Attributes:
-        root: The project's root; without a project the current folder.
-        path: The journal's folder, taken from the root.
-        max_bytes: How much all its files may hold.
-        env: The Kedro environment.
-        fail: Whether points that MLflow does not take raise an error instead of waiting here.
-    """
-
-    root: str = ""
-    path: str = ".kedro_mlflow_metrics"
-    max_bytes: int = 2**30
-    env: str = ""
-    fail: bool = False
+    root: str = ""  # the project's root; without a project the current folder
+    path: str = ".kedro_mlflow_metrics"  # the journal's folder, taken from the root
+    max_bytes: int = 2**30  # how much all its files may hold
+    env: str = ""  # the Kedro environment
+    fail: bool = False  # whether points that MLflow does not take raise an error instead of waiting here
 
     @property
     def folder(self) -> Path:
@@ -75,37 +67,21 @@ class Journal:
 
 @dataclass(frozen=True)
 class Record:
-    """Which run the points of a folder belong to; nothing of it is secret.
+    """Which run the points of a folder belong to; nothing of it is secret."""
 
-    Attributes:
-        uri: MLflow's address without user name, password and query, a local path from the project's root.
-        run_id: The run in MLflow; empty for one that is still to be made.
-        local_id: The id of a run that was begun while nobody answered; the tag by which it is found.
-        env: The Kedro environment.
-        name: The run's name.
-        experiment: Its experiment, for a run to be made.
-        experiment_id: The same by id, where the user named it so.
-        run_key: The run key, if it shares its run with other sessions.
-        tags: Its tags, for a run to be made.
-        start_time: When it began, in milliseconds since the epoch.
-        status: How it ended, if MLflow does not know yet.
-        end_time: When it ended, in milliseconds since the epoch.
-        reason: Why its points wait.
-    """
-
-    uri: str
-    run_id: str = ""
-    local_id: str = ""
-    env: str = ""
-    name: str = ""
-    experiment: str = ""
-    experiment_id: str = ""
-    run_key: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    start_time: int = 0
-    status: str = ""
-    end_time: int = 0
-    reason: str = ""
+    uri: str  # MLflow's address without user name, password and query, a local path from the project's root
+    run_id: str = ""  # the run in MLflow; empty for one that is still to be made
+    local_id: str = ""  # the id of a run that was begun while nobody answered; the tag by which it is found
+    env: str = ""  # the Kedro environment
+    name: str = ""  # the run's name
+    experiment: str = ""  # its experiment, for a run to be made
+    experiment_id: str = ""  # the same by id, where the user named it so
+    run_key: str = ""  # the run key, if it shares its run with other sessions
+    tags: Mapping[str, str] = field(default_factory=dict)  # its tags, for a run to be made
+    start_time: int = 0  # when it began, in milliseconds since the epoch
+    status: str = ""  # how it ended, if MLflow does not know yet
+    end_time: int = 0  # when it ended, in milliseconds since the epoch
+    reason: str = ""  # why its points wait
 
     @property
     def ident(self) -> str:

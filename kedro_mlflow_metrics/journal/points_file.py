@@ -44,17 +44,11 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  
 
 
 class Window(NamedTuple):
-    """A stretch of a file.
+    """A stretch of a file."""
 
-    Attributes:
-        points: Its points, grouped by key.
-        end: Where the next stretch begins.
-        damaged: Lines that do not agree with their checksum.
-    """
-
-    points: list[Curve]
-    end: int
-    damaged: list[bytes]
+    points: list[Curve]  # its points, grouped by key
+    end: int  # where the next stretch begins
+    damaged: list[bytes]  # lines that do not agree with their checksum
 
 
 class PointsFile:

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.delivery.read import last_points
@@ -16,24 +16,17 @@ from kedro_mlflow_metrics.kubeflow.v1 import Manner, document, warn_left_out
 from kedro_mlflow_metrics.points.forms import last_finite, latest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from kedro_mlflow_metrics.delivery.stream import Place
     from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
 
-__all__ = ["FileEntry", "MetricsFile", "write_from_run"]
+__all__ = ["MetricsFile", "write_from_run"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 PERIOD_SECONDS = 1.0
-
-
-class FileEntry(NamedTuple):
-    """A dataset whose metrics stand in a file: which keys are its own, and how they stand there."""
-
-    owns: Callable[[str], bool]
-    manner: Manner
 
 
 class _Content:
@@ -69,11 +62,7 @@ class _Content:
         warn_left_out(() if only_too_many else new[0], new[1])
 
 
-class _Contents(dict["tuple[str, Path]", _Content]):
-    """By run and path."""
-
-
-_contents = process.Own(_Contents)
+_contents: process.Own[dict[tuple[str, Path], _Content]] = process.Own(dict)  # by run and path
 
 
 def _content(target: Target, path: Path) -> _Content:
@@ -108,25 +97,20 @@ class MetricsFile:
             content.warn()
 
 
-def write_from_run(target: Target, path: Path, entries: Sequence[FileEntry]) -> None:
+def write_from_run(target: Target, path: Path, manners: Sequence[Manner]) -> None:
     """Write the file at the end of a run from what the run holds, also from other processes and earlier sessions.
 
     While MLflow does not answer, the file stays as the saves have left it.
-
-    Args:
-        target: The run.
-        path: The file.
-        entries: The datasets whose metrics stand in it.
     """
     content = _contents.value.pop((target.record.ident, path), None) or _Content()
     try:
-        found = last_points(target, lambda key: any(entry.owns(key) for entry in entries))
+        found = last_points(target, lambda key: any(manner.owns(key) for manner in manners))
     except MetricsError as exc:
         log.debug("The metrics file %s stays as it is: %s", path, exc)
         return
     for key, point in found.items():
-        manner = next(entry.manner for entry in entries if entry.owns(key))
-        content.points[key], content.manners[key] = point, manner
+        content.points[key] = point
+        content.manners[key] = next(manner for manner in manners if manner.owns(key))
     if content.points:
         content.write(path)
         content.warn(only_too_many=True)

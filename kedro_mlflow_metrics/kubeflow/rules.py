@@ -58,21 +58,13 @@ class Outcome(Enum):
 
 
 class Finding(NamedTuple):
-    """One problem and one outcome of it.
+    """One problem and one outcome of it."""
 
-    Attributes:
-        entry: Which entry of "metrics", counted from 0; None for the whole file.
-        name: The metric's name where there is one, made printable.
-        problem: One line: what is wrong and what to write instead.
-        outcome: What Kubeflow does.
-        versions: The versions of Kubeflow Pipelines that do so.
-    """
-
-    entry: int | None
-    name: str
-    problem: str
-    outcome: Outcome
-    versions: str
+    entry: int | None  # which entry of "metrics", counted from 0; None for the whole file
+    name: str  # the metric's name where there is one, made printable
+    problem: str  # one line: what is wrong and what to write instead
+    outcome: Outcome  # what Kubeflow does
+    versions: str  # the versions of Kubeflow Pipelines that do so
 
 
 _Verdicts = Iterator[tuple[str, Outcome, str]]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from hashlib import sha1
+from itertools import count
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kedro_mlflow_metrics.errors import SettingsError
-from kedro_mlflow_metrics.kubeflow.names import Names, names_of
 from kedro_mlflow_metrics.schema import Model, checked, settable, validator
 
 if TYPE_CHECKING:
@@ -17,11 +21,14 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.points.curves import MetricPoint
 
-__all__ = ["Document", "Manner", "Options", "document", "read_options", "warn_left_out"]
+__all__ = ["Document", "Manner", "Options", "document", "names_of", "read_options", "warn_left_out"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
 MOST = 50  # metrics of a run that Kubeflow keeps
+LONGEST = 64  # characters of a name
+Names = Literal["modern", "legacy"]
+_OTHER = {"modern": re.compile(r"[^-_A-Za-z0-9]+"), "legacy": re.compile(r"[^-a-z0-9]+")}
 
 
 class Options(Model):
@@ -48,10 +55,11 @@ class Options(Model):
 
 
 class Manner(NamedTuple):
-    """How one metric stands in a v1 file: what its entry asks for, and the prefix that a glob may leave out."""
+    """How metrics stand in a v1 file: what their entry asks for, and which keys are its own."""
 
     options: Options
     prefix: str = ""
+    owns: Callable[[str], bool] = lambda _: True
 
     def rank(self, key: str) -> int:
         """Return its place in the declared order; what no glob names comes after all that is named."""
@@ -72,19 +80,12 @@ class Manner(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A v1 file, and what was done to make it one.
+    """A v1 file, and what was done to make it one."""
 
-    Attributes:
-        text: Its content.
-        names: Per MLflow key, in the order of the file, the name that stands there.
-        without_value: The keys that have no finite value.
-        left_out: The keys that are over the limit of 50.
-    """
-
-    text: str
-    names: dict[str, str]
-    without_value: list[str]
-    left_out: list[str]
+    text: str  # its content
+    names: dict[str, str]  # per MLflow key, in the order of the file, the name that stands there
+    without_value: list[str]  # the keys that have no finite value
+    left_out: list[str]  # the keys that are over the limit of 50
 
 
 def read_options(given: object, where: str) -> Options:
@@ -126,3 +127,45 @@ def warn_left_out(without_value: Sequence[str], too_many: Sequence[str]) -> None
             MOST,
             ", ".join(too_many),
         )
+
+
+def names_of(keys: Mapping[str, Names]) -> dict[str, str]:
+    """Give each key the name under which Kubeflow takes it; the same keys always get the same names.
+
+    A name that Kubeflow takes is left alone, even where another would come to the same; that one, and what is too
+    long, ends in a hash of its key. Names that differ in case only count as the same: some databases take them so.
+
+    Args:
+        keys: Per MLflow key the pattern of its name.
+    """
+    plain = {key: _plain(key, names) for key, names in sorted(keys.items())}
+    shared = Counter(name.lower() for name in plain.values())
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    hashed = []
+    for key, name in plain.items():
+        alone = shared[name.lower()] == 1 or (name == key and name.lower() not in taken)
+        if alone and len(name) <= LONGEST:
+            found[key] = name
+            taken.add(name.lower())
+        else:
+            hashed.append(key)
+    for key in hashed:
+        found[key] = _hashed(key, plain[key], taken)
+        taken.add(found[key].lower())
+    return found
+
+
+def _plain(key: str, names: Names) -> str:
+    """Bring a key to the characters of a pattern: letters, digits and ``-``, and ``_`` within a modern name."""
+    folded = "".join(letter for letter in unicodedata.normalize("NFKD", key) if not unicodedata.combining(letter))
+    name = _OTHER[names].sub("-", folded.lower() if names == "legacy" else folded).strip("-_") or "metric"
+    return name if name[0].isalpha() else f"m-{name}"
+
+
+def _hashed(key: str, name: str, taken: set[str]) -> str:
+    """End a name in as much of its key's hash as tells it apart."""
+    digest = sha1(key.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
+    candidates = (f"{name[: LONGEST - 1 - size].rstrip('-_')}-{digest[:size]}" for size in range(8, len(digest) + 1))
+    numbered = (f"m-{digest}-{number}" for number in count())  # forty digits of a hash taken: as good as never
+    return next(found for source in (candidates, numbered) for found in source if found.lower() not in taken)

@@ -24,16 +24,13 @@ _PLAIN = frozenset((int, float, bool))
 
 
 class Given(NamedTuple):
-    """One metric as given: its values, and its steps and timestamps where the user gave any.
-
-    Attributes:
-        rows: In a frame without steps, the row of each value: its step, counted from the next one.
-    """
+    """One metric as given: its values, and its steps and timestamps where the user gave any."""
 
     name: str
     values: Sequence[float]
     steps: Sequence[int | None] | None = None
     timestamps: Sequence[int | None] | None = None
+    # in a frame without steps, the row of each value: its step, counted from the next one
     rows: Sequence[int] | None = None
 
 

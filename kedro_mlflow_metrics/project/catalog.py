@@ -1,4 +1,4 @@
-"""Which name a metrics dataset has in which catalog, and which project that catalog belongs to.
+"""What a metrics dataset has to know: its name in its catalog, its project, its run.
 
 A catalog does not tell its datasets their names. Catalogs are remembered weakly as they come by, and a
 dataset is looked up in them by identity: nothing is patched, replaced or built before its time.
@@ -14,12 +14,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_mlflow_metrics import process
-from kedro_mlflow_metrics.project.binding import Binding
+from kedro_mlflow_metrics.project.context import Binding
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.context import Catalog, MetricsDataset, Project
 
-__all__ = ["Entry", "Place", "binding_of", "built", "materialise", "place_of", "remember", "short", "sibling_prefixes"]
+__all__ = [
+    "Binding",
+    "Entry",
+    "Place",
+    "binding_of",
+    "built",
+    "materialise",
+    "place_of",
+    "remember",
+    "short",
+    "sibling_prefixes",
+]
 
 
 class Place(NamedTuple):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kedro_mlflow_metrics.journal.folder import Journal
+from kedro_mlflow_metrics.tracking.address import Server, default_uri, from_root
 from kedro_mlflow_metrics.tracking.environment import own
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from kedro_mlflow_metrics.journal.folder import Journal
-    from kedro_mlflow_metrics.project.binding import Binding
+    from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.project.settings import Settings
-    from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["CONFIG_KEY", "Catalog", "Context", "MetricsDataset", "Node", "Pipeline", "Project", "RunRequest"]
+__all__ = ["CONFIG_KEY", "Binding", "Catalog", "Context", "MetricsDataset", "Node", "Pipeline", "Project", "RunRequest"]
 
 CONFIG_KEY = "kedro_mlflow_metrics"
 
@@ -26,6 +27,50 @@ Context = Any
 MetricsDataset = Any
 Node = Any
 Pipeline = Any
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A dataset in its catalog and its pipeline run; it travels to worker processes inside the dataset."""
+
+    name: str = ""  # the dataset's name in the catalog, empty outside one
+    given: str | None = None  # the ``prefix`` of its entry, None if the name is the prefix
+    separator: str = "."  # what stands between prefix and metric name
+    siblings: frozenset[str] = frozenset()  # the prefixes of all metrics datasets of the catalog
+    cached: bool = False  # whether a CachedDataset stands around the dataset
+    # the run of the pipeline, None if there is none. Switched off, a run that stays in a journal of its own, from
+    # which a later node loads
+    target: Target | None = None
+    server: Server = field(default_factory=lambda: Server(""))  # the project's MLflow; an empty address is MLflow's own
+    journal: Journal = field(default_factory=Journal)  # where points wait
+    experiment: str = ""  # the experiment of new runs
+    enabled: bool = True  # whether anything is logged
+
+    @cached_property
+    def prefix(self) -> str:
+        """What stands before each metric's name, separator included."""
+        return self._with_separator(self.name if self.given is None else self.given)
+
+    @property
+    def label(self) -> str:
+        """How a message names the dataset."""
+        return f"dataset {self.name!r}, " if self.name else ""
+
+    def owns(self, key: str) -> bool:
+        """Tell whether a key of the run is this dataset's and not of one with a longer prefix."""
+        return key.startswith(self.prefix) and not any(map(key.startswith, self._longer))
+
+    def strip(self, key: str) -> str:
+        """Return the name of a metric of this dataset without the prefix."""
+        return key[len(self.prefix) :]
+
+    @cached_property
+    def _longer(self) -> list[str]:
+        others = map(self._with_separator, self.siblings)
+        return [other for other in others if len(other) > len(self.prefix) and other.startswith(self.prefix)]
+
+    def _with_separator(self, prefix: str) -> str:
+        return f"{prefix}{self.separator}" if prefix else ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +127,6 @@ class Project:
             SettingsError: An environment variable of MLflow's cannot be used.
         """
         from kedro_mlflow_metrics.project.settings import seconds
-        from kedro_mlflow_metrics.tracking.address import Server, default_uri, from_root
 
         uri = own("MLFLOW_TRACKING_URI") or from_root(settings.tracking_uri or default_uri(self.root), self.root)
         timeout = own("MLFLOW_HTTP_REQUEST_TIMEOUT")
@@ -90,8 +134,6 @@ class Project:
 
     def journal(self, settings: Settings) -> Journal:
         """Return where points wait."""
-        from kedro_mlflow_metrics.journal.folder import Journal
-
         about = settings.journal
         return Journal(str(self.root), about.path, about.max_bytes, self.env, fail=settings.on_failure == "fail")
 
@@ -106,21 +148,13 @@ class Project:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What Kedro was asked to run, whatever its version calls it.
+    """What Kedro was asked to run, whatever its version calls it."""
 
-    Attributes:
-        pipelines: The names of the pipelines.
-        parameters: The runtime parameters.
-        run_id: Kedro's own id of the run.
-        version: Kedro's version.
-        has_workers: Whether the runner starts worker processes, or nobody knows.
-    """
-
-    pipelines: tuple[str, ...]
-    parameters: Mapping[str, Any]
-    run_id: str
-    version: str
-    has_workers: bool
+    pipelines: tuple[str, ...]  # the names of the pipelines
+    parameters: Mapping[str, Any]  # the runtime parameters
+    run_id: str  # Kedro's own id of the run
+    version: str  # Kedro's version
+    has_workers: bool  # whether the runner starts worker processes, or nobody knows
 
     @classmethod
     def of(cls, run_params: Mapping[str, Any]) -> RunRequest:

@@ -16,16 +16,16 @@ from kedro_mlflow_metrics.journal.folder import Record
 from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.tracking import runs
 from kedro_mlflow_metrics.tracking.active import active_elsewhere
-from kedro_mlflow_metrics.tracking.address import Server, safe_uri
+from kedro_mlflow_metrics.tracking.address import safe_uri
 from kedro_mlflow_metrics.tracking.environment import lend, lent, own
 from kedro_mlflow_metrics.tracking.store import RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kedro_mlflow_metrics.project.binding import Binding
-    from kedro_mlflow_metrics.project.context import RunRequest
+    from kedro_mlflow_metrics.project.context import Binding, RunRequest
     from kedro_mlflow_metrics.project.settings import Settings
+    from kedro_mlflow_metrics.tracking.address import Server
 
 __all__ = ["Chooser", "Chosen"]
 
@@ -34,19 +34,12 @@ _RUN_KEYS = ("KEDRO_MLFLOW_RUN_KEY", "KUBEFLOW_RUN_ID", "KEDRO_CONFIG_RUN_ID")
 
 
 class Chosen(NamedTuple):
-    """The run that a pipeline writes to.
+    """The run that a pipeline writes to."""
 
-    Attributes:
-        target: The run.
-        owner: Whether this process opened it, and so ends it.
-        proven: Whether MLflow has answered for it.
-        loan: What was set in the environment for it.
-    """
-
-    target: Target
-    owner: bool
-    proven: bool = True
-    loan: Mapping[str, str] = {}
+    target: Target  # the run
+    owner: bool  # whether this process opened it, and so ends it
+    proven: bool = True  # whether MLflow has answered for it
+    loan: Mapping[str, str] = {}  # what was set in the environment for it
 
 
 class Chooser:
@@ -61,7 +54,7 @@ class Chooser:
             request: What Kedro was asked to run.
             saves: Whether the pipeline saves metrics that have no run of their own.
         """
-        self.server, self.journal, self.experiment = about.server or Server(""), about.journal, about.experiment
+        self.server, self.journal, self.experiment = about.server, about.journal, about.experiment
         self.settings, self.request, self.saves = settings, request, saves
 
     def choose(self) -> Chosen | None:

@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.target import Target
-from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.environment import lend
 from kedro_mlflow_metrics.tracking.runs import asked_for, experiment_id
 from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
 
 if TYPE_CHECKING:
-    from kedro_mlflow_metrics.project.binding import Binding
+    from kedro_mlflow_metrics.project.context import Binding
 
 __all__ = ["new_target", "target_of"]
 
@@ -42,12 +41,11 @@ def target_of(binding: Binding, run_id: str | None, last: Target | None = None) 
 
 def _target(binding: Binding, run: RunInfo, uri: str | None = None) -> Target:
     """Return a run at an address, by default the project's or else MLflow's own."""
-    server = binding.server
-    if server is None:
+    if uri is None and not binding.server.uri:
         import mlflow
 
-        server = Server(mlflow.get_tracking_uri())
-    return Target.of(server if uri is None else replace(server, uri=uri), binding.journal, run)
+        uri = mlflow.get_tracking_uri()
+    return Target.of(replace(binding.server, uri=uri) if uri else binding.server, binding.journal, run)
 
 
 def new_target(binding: Binding) -> Target:
@@ -61,7 +59,7 @@ def new_target(binding: Binding) -> Target:
     import mlflow
 
     server = binding.server
-    if server is None:
+    if not server.uri:
         run = mlflow.start_run()
     else:
         if mlflow.get_tracking_uri() != server.uri:

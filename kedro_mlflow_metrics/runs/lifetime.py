@@ -19,7 +19,7 @@ from kedro_mlflow_metrics.points.curves import count
 from kedro_mlflow_metrics.points.names import check_prefix
 from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.project import catalog as catalogs
-from kedro_mlflow_metrics.project.binding import Binding
+from kedro_mlflow_metrics.project.context import Binding
 from kedro_mlflow_metrics.runs.choose import Chooser
 from kedro_mlflow_metrics.tracking import active, runs
 from kedro_mlflow_metrics.tracking.environment import take_back
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kedro_mlflow_metrics.journal.folder import Record
-    from kedro_mlflow_metrics.kubeflow.metrics_file import FileEntry
+    from kedro_mlflow_metrics.kubeflow.v1 import Manner
     from kedro_mlflow_metrics.project.catalog import Entry
     from kedro_mlflow_metrics.project.context import Catalog, Pipeline, Project, RunRequest
     from kedro_mlflow_metrics.runs.choose import Chosen
@@ -42,21 +42,13 @@ log = logging.getLogger("kedro.mlflow_metrics")
 
 @dataclass
 class OpenRun:
-    """What a pipeline run in this process writes to at the moment.
+    """What a pipeline run in this process writes to at the moment."""
 
-    Attributes:
-        catalog: The catalog of the pipeline; no two pipeline runs share one.
-        chosen: The pipeline's run; None if it needs none.
-        others: The runs that entries name themselves.
-        files: Kubeflow's files, and what stands in them.
-        thread: The thread that runs the pipeline.
-    """
-
-    catalog: Catalog
-    chosen: Chosen | None
-    others: list[Target]
-    files: Sequence[tuple[Target, Path, list[FileEntry]]]
-    thread: int = field(default_factory=threading.get_ident)
+    catalog: Catalog  # the catalog of the pipeline; no two pipeline runs share one
+    chosen: Chosen | None  # the pipeline's run; None if it needs none
+    others: list[Target]  # the runs that entries name themselves
+    files: Sequence[tuple[Target, Path, list[Manner]]]  # Kubeflow's files, and what stands in them
+    thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
 
     @property
     def owner(self) -> bool:
@@ -127,26 +119,24 @@ def _bind(entries: Sequence[Entry], base: Binding) -> None:
 
 def _own_target(entry: Entry, base: Binding) -> Target | None:
     """Return the run that an entry names itself."""
-    if entry.dataset.run_id is None or base.server is None:
-        return None
-    return Target.of(base.server, base.journal, RunInfo(entry.dataset.run_id))
+    run_id = entry.dataset.run_id
+    return None if run_id is None else Target.of(base.server, base.journal, RunInfo(run_id))
 
 
-def _files(catalog: Catalog, saving: Sequence[Entry], base: Binding) -> Sequence[tuple[Target, Path, list[FileEntry]]]:
+def _files(catalog: Catalog, saving: Sequence[Entry], base: Binding) -> Sequence[tuple[Target, Path, list[Manner]]]:
     """Return what stands in Kubeflow's files, also of entries that earlier sessions of the same run saved."""
     paths = {str(entry.dataset.filepath) for entry in saving if entry.dataset.filepath}
     if not paths:
         return ()
-    from kedro_mlflow_metrics.kubeflow.metrics_file import FileEntry
 
     same = [name for name, about in catalogs.configured(catalog) if about.get("filepath") in paths]
     catalogs.materialise(catalog, same)
-    found: dict[tuple[str, Path], tuple[Target, Path, list[FileEntry]]] = {}
+    found: dict[tuple[str, Path], tuple[Target, Path, list[Manner]]] = {}
     for entry in catalogs.built(catalog):
         target, path, bound = _own_target(entry, base) or base.target, entry.dataset.filepath, entry.bound(base)
         if target is not None and path is not None and str(path) in paths:
             file = found.setdefault((target.record.ident, path), (target, path, []))
-            file[2].append(FileEntry(bound.owns, entry.dataset.manner(bound)))
+            file[2].append(entry.dataset.manner(bound))
     return list(found.values())
 
 
@@ -175,10 +165,10 @@ def send(run: OpenRun) -> None:
     """Send what waits, so that whoever comes after the pipeline sees it, and write Kubeflow's files."""
     for target in run.targets:
         clock.flush(target)
-    for target, path, entries in run.files:
+    for target, path, manners in run.files:
         from kedro_mlflow_metrics.kubeflow.metrics_file import write_from_run
 
-        write_from_run(target, path, entries)
+        write_from_run(target, path, manners)
 
 
 def finish(run: OpenRun, status: str) -> None:

@@ -18,17 +18,12 @@ _LONGEST = 300  # characters of a foreign message: a few lines of a terminal
 
 @dataclass(frozen=True)
 class Server:
-    """An address of MLflow, and how to talk to it.
+    """An address of MLflow, and how to talk to it."""
 
-    Attributes:
-        uri: A tracking URI, with whatever user name and password it carries.
-        timeout: Seconds for one request over http(s).
-        variables: MLflow's environment variables for credentials. They do not travel to other processes,
-            which inherit the environment or have one of their own.
-    """
-
-    uri: str
-    timeout: float = 10.0
+    uri: str  # a tracking URI, with whatever user name and password it carries
+    timeout: float = 10.0  # seconds for one request over http(s)
+    # MLflow's environment variables for credentials. They do not travel to other processes, which inherit the
+    # environment or have one of their own
     variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -31,13 +31,9 @@ class RunInfo(NamedTuple):
 
 
 class Store(Protocol):
-    """The requests. Each raises `TrackingError` with one line when refused or unanswered.
+    """The requests. Each raises `TrackingError` with one line when refused or unanswered."""
 
-    Attributes:
-        at_a_time: How many requests that read are best made at once.
-    """
-
-    at_a_time: int
+    at_a_time: int  # how many requests that read are best made at once
 
     def experiment(self, name: str) -> tuple[str, str] | None:
         """Return id and lifecycle stage of an experiment, None if there is none."""
