@@ -331,7 +331,7 @@ from kedro_mlflow_metrics.delivery import clock
 from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.project import settings
-from kedro_mlflow_metrics.project.context import Binding
+from kedro_mlflow_metrics.project.binding import Binding
 from kedro_mlflow_metrics.tracking import active, runs
 from kedro_mlflow_metrics.tracking.address import Server
 step("import of our modules and pydantic, which mlflow imports too")

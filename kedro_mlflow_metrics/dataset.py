@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.stream import Sink
     from kedro_mlflow_metrics.errors import InvalidMetricsError
     from kedro_mlflow_metrics.kubeflow.v1 import Manner
-    from kedro_mlflow_metrics.project.context import Binding
+    from kedro_mlflow_metrics.project.binding import Binding
 
 __all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset"]
 

@@ -97,16 +97,15 @@ class MlflowPipelineHook:
     @hook_impl(hookwrapper=True, tryfirst=True)
     def after_pipeline_run(self, catalog: Catalog) -> Generator[None, Any, None]:
         """Send what waits before the hooks of others look at the run; end an own run as FINISHED after them."""
-        _send(catalog)
+        _of_open_run(catalog, "send")
         outcome = yield
-        _finish(catalog, "FINISHED" if outcome.excinfo is None else "FAILED")
+        _of_open_run(catalog, "finish", "FINISHED" if outcome.excinfo is None else "FAILED")
 
     @hook_impl(hookwrapper=True, tryfirst=True)
     def on_pipeline_error(self, catalog: Catalog) -> Generator[None, Any, None]:
-        """Send what waits; after the hooks of others end an own run as FAILED, and say how to go on in it."""
-        _send(catalog, failed=True)
+        """After the hooks of others end an own run as FAILED, and say how to go on in it."""
         yield
-        _finish(catalog, "FAILED")
+        _of_open_run(catalog, "finish", "FAILED")
 
 
 hook = MlflowPipelineHook()
@@ -126,35 +125,15 @@ def _watched(items: Iterator[Any], datasets: Sequence[MlflowMetricsDataSet]) -> 
         dataset.end_stream()
 
 
-def _send(catalog: Catalog, *, failed: bool = False) -> None:
-    """Send what waits for the runs of a catalog; if that must not fail and does, end them first."""
-    if "kedro_mlflow_metrics.runs.lifetime" not in sys.modules:
-        return
-    from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
-    from kedro_mlflow_metrics.runs import lifetime
-
-    run = lifetime.opened(catalog)
+def _of_open_run(catalog: Catalog, step: str, *arguments: str) -> None:
+    """Send or finish what a pipeline writes to, if it writes to any run."""
+    lifetime = sys.modules.get("kedro_mlflow_metrics.runs.lifetime")
+    run = lifetime.opened(catalog) if lifetime else None
     if run is None:
         return
-    try:
-        lifetime.send(run)
-    except MetricsError as exc:
-        if not failed:
-            lifetime.finish(run, "FAILED")
-            raise one_line_exit(exc) from exc
-
-
-def _finish(catalog: Catalog, status: str) -> None:
-    """End the run of a catalog if one is open."""
-    if "kedro_mlflow_metrics.runs.lifetime" not in sys.modules:
-        return
     from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
-    from kedro_mlflow_metrics.runs import lifetime
 
-    run = lifetime.opened(catalog)
-    if run is None:
-        return
     try:
-        lifetime.finish(run, status)
+        getattr(lifetime, step)(run, *arguments)
     except MetricsError as exc:
         raise one_line_exit(exc) from exc

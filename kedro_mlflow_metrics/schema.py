@@ -41,17 +41,7 @@ def validator(*fields: str, before: bool = False) -> Callable[[Any], Any]:
 
 
 def checked(model: type[Some], given: Mapping[Any, Any], where: str, **groups: type[Model]) -> Some:
-    """Check what a user set.
-
-    Args:
-        model: What may be set.
-        given: What is.
-        where: How a message calls it.
-        groups: Fields that are models themselves.
-
-    Raises:
-        SettingsError: The first complaint in one line, without the value: it may be a secret.
-    """
+    """Check what a user set."""
     text = {str(name): value for name, value in given.items()}
     try:
         return model.parse_obj(text) if _OLD else model.model_validate(text)

@@ -13,7 +13,7 @@ import click
 from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
 
 if TYPE_CHECKING:
-    from kedro_mlflow_metrics.project.context import Binding
+    from kedro_mlflow_metrics.project.binding import Binding
 
 __all__ = ["in_project"]
 
@@ -48,7 +48,8 @@ def _here(metadata: Any, env: str | None) -> Binding:  # noqa: ANN401 - kedro's 
     """Read the project's context, which runs nothing and builds no dataset."""
     from kedro.framework.session import KedroSession
 
-    from kedro_mlflow_metrics.project.context import Binding, Project
+    from kedro_mlflow_metrics.project.binding import Binding
+    from kedro_mlflow_metrics.project.context import Project
 
     with KedroSession.create(project_path=metadata.project_path, env=env) as session:
         project = Project.of(session.load_context())  # type: ignore[attr-defined] # not in Kedro's abstract session

@@ -18,7 +18,7 @@ from kedro_mlflow_metrics.views.terminal import print_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kedro_mlflow_metrics.project.context import Binding
+    from kedro_mlflow_metrics.project.binding import Binding
 
 __all__ = ["export"]
 

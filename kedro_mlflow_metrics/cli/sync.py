@@ -15,7 +15,7 @@ from kedro_mlflow_metrics.views.terminal import print_table, progress_bar
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.leftovers import Waiting
-    from kedro_mlflow_metrics.project.context import Binding
+    from kedro_mlflow_metrics.project.binding import Binding
 
 __all__ = ["sync"]
 

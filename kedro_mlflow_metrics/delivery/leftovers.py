@@ -87,10 +87,7 @@ def _lines(path: Path) -> int:
 def create(server: Server, record: Record, *, new: bool) -> RunInfo:
     """Make the run in MLflow that a record describes, once: by a tag of its own, or by its run key.
 
-    Args:
-        server: Where.
-        record: The run.
-        new: Whether nobody has tried to make it before.
+    It is ``new`` if nobody can have tried to make it before.
     """
     experiment = record.experiment_id or runs.experiment_id(server, record.experiment)
     tags, by = {**record.tags, JOURNAL_TAG: record.local_id}, JOURNAL_TAG

@@ -69,10 +69,6 @@ class Outbox:
             curves: Checked and stamped points, grouped by key.
             report: Told how far it has come.
             collect: Whether they may be sent a second later, together with others.
-
-        Raises:
-            TrackingError: MLflow refused them, or did not answer and ``on_failure`` is ``fail``.
-            JournalError: They could be neither sent nor kept.
         """
         self.complain()
         if self._sends_at_once(curves, collect=collect):

@@ -27,11 +27,6 @@ def load(
     """Yield the wanted keys in order, each with its points: one key's at a time, so that few are held at once.
 
     The journal is read first: what leaves it meanwhile is in MLflow by then, and what is in both is one point.
-
-    Args:
-        target: The run.
-        wanted: Tells whether a key is asked for.
-        last: Whether the latest points of MLflow will do: one request in all.
     """
     flush(target)
     waiting: dict[str, set[MetricPoint]] = {}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Sender", "Sent"]
 
 _LEAST_POINTS = 50
+_MOST_BATCHES = 16
 _LONGEST_SECONDS = 60.0
 _Refused = list[tuple["MetricPoint", str]]
 
@@ -36,13 +37,17 @@ class Sender:
     def __init__(self, target: Target) -> None:
         self._server, self._run_id = target.server, target.record.run_id
         self._retries = 3 if target.journal.fail else 0
-        self._limit, self._timeout = MAX_POINTS, target.server.timeout
+        self._limit, self._timeout, self._batches = MAX_POINTS, target.server.timeout, 1
         self._store: Store | None = None
 
     @property
     def window(self) -> int:
-        """How many points to read at a time: batches grouped by key over it touch few rows each."""
-        return 20 * self._limit
+        """How many points to read at a time.
+
+        Batches that are grouped by key over many points touch few rows each. But what a try has sent is remembered
+        window by window, so it begins small, and small again after a failure.
+        """
+        return self._batches * self._limit
 
     def hurry(self, seconds: float) -> None:
         """Make no request longer than this from now on."""
@@ -54,12 +59,11 @@ class Sender:
         Args:
             curves: What to send.
             strict: Whether a refusal of the content raises, instead of setting aside what is refused.
-
-        Raises:
-            TrackingError: MLflow refused the run or the user, or gave no answer; the batch is to be sent again.
         """
+        known, self._batches = self._batches, 1
         for batch in batches(curves, self._limit):
             yield Sent(count(batch), self._send(batch, strict=strict))
+        self._batches = min(2 * known, _MOST_BATCHES)
 
     def _send(self, batch: list[Curve], *, strict: bool) -> _Refused:
         """Send a batch and return what is refused of it."""
@@ -109,9 +113,6 @@ def _halves(batch: list[Curve]) -> Iterator[list[Curve]]:
 
 
 def _pieces(batch: list[Curve]) -> Iterable[list[Curve]]:
-    """Cut a batch of which MLflow holds some already, because its answer was lost, so that it takes the rest.
-
-    MLflow before 3.17 refuses such a batch as a whole if it holds a NaN, and before 3.10 one of more than 100 keys.
-    """
+    """Cut a batch that MLflow refused because it holds some of it already: an answer was lost."""
     pieces = list(apart(batch))
     return pieces if len(pieces) > 1 else _halves(batch)

@@ -28,13 +28,7 @@ class Sink(Protocol):
     """A destination of points. Each of the two may raise `MetricsError`."""
 
     def take(self, target: Target, curves: Sequence[Curve], place: Place) -> None:
-        """Take the points of one save.
-
-        Args:
-            target: The run that they belong to.
-            curves: One curve per key.
-            place: Whether the save stands alone, or is the first or a later one of an iterator or a generator node.
-        """
+        """Take the points of one save."""
 
     def settle(self, target: Target) -> None:
         """Finish what was collected: the save, the iterator or the generator node has ended."""
@@ -102,10 +96,6 @@ class Stream:
             find: Returns the run to write to, None if one is still to be opened.
             open_new: Opens one.
             sinks: Where the points go.
-
-        Raises:
-            InvalidMetricsError: The data is not accepted; nothing of it was written.
-            MetricsError: A destination did not take it.
         """
         if self._pid != os.getpid():  # a fork in the middle of another thread's save
             self._saving, self._pid = threading.Lock(), os.getpid()

@@ -59,9 +59,6 @@ def memory_target(ident: str) -> Target:
     """Return a run for a pipeline whose logging is switched off: nothing of it leaves this machine.
 
     Its journal is a folder that goes with this process, so that a node in a worker process can load from it too.
-
-    Args:
-        ident: What tells it from others.
     """
     folder = tempfile.mkdtemp(prefix="kedro_mlflow_metrics_")
     process.at_end(process.FOLDERS, lambda: shutil.rmtree(folder, ignore_errors=True))

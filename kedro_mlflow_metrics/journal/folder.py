@@ -1,4 +1,7 @@
-"""The journal's folder, and in it a folder per run, whose ``run.json`` says which run it is."""
+"""The journal's folder, and in it a folder per run, whose ``run.json`` says which run it is.
+
+What cannot be written is a `JournalError`.
+"""
 
 from __future__ import annotations
 
@@ -139,22 +142,14 @@ class RunFolder:
         replace_file(self.path / "run.json", first_line(record), force=False)
 
     def write(self, record: Record) -> None:
-        """Replace ``run.json``.
-
-        Raises:
-            JournalError: The folder takes no more.
-        """
+        """Replace ``run.json``."""
         try:
             self.put(record)
         except OSError as exc:
             raise self.journal.full(exc) from exc
 
     def note_end(self, record: Record, status: str, end_time: int, reason: str = "") -> None:
-        """Keep how a run ended, for whoever sends what waits of it.
-
-        Raises:
-            JournalError: The folder takes no more.
-        """
+        """Keep how a run ended, for whoever sends what waits of it."""
         self.write(replace(self.read() or record, status=status, end_time=end_time, reason=reason))
 
     @contextmanager

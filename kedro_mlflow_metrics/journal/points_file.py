@@ -2,7 +2,8 @@
 
 What always holds: one process appends to a file, and holds its lock for life. Every line carries its own checksum
 and is written with one ``write``, so that what dies in the middle of a save tears at most the line of that save. How
-far MLflow has answered stands beside the file; should that be lost, the points are sent once more.
+far MLflow has answered stands beside the file; should that be lost, the points are sent once more. What cannot be
+written is a `JournalError`.
 """
 
 from __future__ import annotations
@@ -66,11 +67,7 @@ class PointsFile:
 
     @classmethod
     def create(cls, folder: RunFolder, record: Record) -> PointsFile:
-        """Begin this process's file.
-
-        Raises:
-            JournalError: The folder takes no more.
-        """
+        """Begin this process's file."""
         try:
             for _ in range(4):
                 with suppress(FileNotFoundError, FileExistsError):  # another process removed the folder meanwhile
@@ -117,11 +114,7 @@ class PointsFile:
         return None
 
     def append(self, points: Iterable[Curve]) -> None:
-        """Write points; all of them or none.
-
-        Raises:
-            JournalError: The folder takes no more.
-        """
+        """Write points; all of them or none."""
         with self._lock:
             written = 0
             try:
@@ -223,11 +216,7 @@ class PointsFile:
                 self._offset = end  # not remembered: in a file cut now, later lines would count as answered for
 
     def set_aside(self, refused: Sequence[tuple[MetricPoint, str]]) -> None:
-        """Keep points that MLflow refused where they are found and counted, and warn once of each metric.
-
-        Raises:
-            JournalError: The folder takes no more.
-        """
+        """Keep points that MLflow refused where they are found and counted, and warn once of each metric."""
         lines = (json.dumps({**point._asdict(), "reason": reason}) + "\n" for point, reason in refused)
         try:
             with _beside(self.path, ".refused").open("a") as file:

@@ -86,11 +86,7 @@ class MetricsFile:
                 content.write(self._path)
 
     def settle(self, target: Target) -> None:
-        """Write the file, and say what Kubeflow will not show.
-
-        Raises:
-            MetricsError: It cannot be written, and ``strict`` is set.
-        """
+        """Write the file, and say what Kubeflow will not show."""
         content = _content(target, self._path)
         with content.lock:
             content.write(self._path, strict=self._manner.options.strict)

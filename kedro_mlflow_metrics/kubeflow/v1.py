@@ -89,23 +89,14 @@ class Document(NamedTuple):
 
 
 def read_options(given: object, where: str) -> Options:
-    """Check options as a catalog entry or a call gives them.
-
-    Raises:
-        SettingsError: One line that says what is accepted.
-    """
+    """Check options as a catalog entry or a call gives them."""
     if not isinstance(given, Mapping):
         raise SettingsError(f"{where}: got {given!r}", f"accepted: a dict with {', '.join(settable(Options))}")
     return checked(Options, given, where)
 
 
 def document(points: Mapping[str, MetricPoint | None], manner: Callable[[str], Manner]) -> Document:
-    """Write a v1 file: strict JSON, no field that Kubeflow does not know.
-
-    Args:
-        points: Per key its last finite point, None where there is none.
-        manner: Returns how a key stands in the file.
-    """
+    """Write a v1 file: strict JSON, no field that Kubeflow does not know."""
     values = {key: point.value for key, point in points.items() if point is not None}
     manners = {key: manner(key) for key in values}
     order = sorted(values, key=lambda key: (manners[key].rank(key), key))
@@ -134,9 +125,6 @@ def names_of(keys: Mapping[str, Names]) -> dict[str, str]:
 
     A name that Kubeflow takes is left alone, even where another would come to the same; that one, and what is too
     long, ends in a hash of its key. Names that differ in case only count as the same: some databases take them so.
-
-    Args:
-        keys: Per MLflow key the pattern of its name.
     """
     plain = {key: _plain(key, names) for key, names in sorted(keys.items())}
     shared = Counter(name.lower() for name in plain.values())

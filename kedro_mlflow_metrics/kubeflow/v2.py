@@ -43,9 +43,6 @@ def leave_to_executor(points: Mapping[str, MetricPoint | None], given: str, outp
         points: Per key its last finite point.
         given: The executor's input, as Kubeflow puts it for ``{{$}}``, or the path of a file with it.
         output: Name of the output artifact; None if the task has only one of type ``system.Metrics``.
-
-    Raises:
-        InvalidMetricsError: The input is not what Kubeflow gives, or the file holds something else.
     """
     asked = _object(given if given.lstrip().startswith("{") else Path(given).read_bytes(), "--executor-input")
     outputs = asked.get("outputs")
@@ -76,17 +73,7 @@ def _object(text: str | bytes, where: str) -> dict[str, Any]:
 def executor_output(
     known: Mapping[str, Any], executor_input: Mapping[str, Any], output: str | None, values: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Merge metrics into the JSON that a v2 task leaves to its executor.
-
-    Args:
-        known: What the file holds already: parameters, other artifacts, earlier metadata.
-        executor_input: What Kubeflow gave the task for ``{{$}}``.
-        output: Name of the output artifact; None if it has only one of type ``system.Metrics``.
-        values: Metadata to add.
-
-    Raises:
-        InvalidMetricsError: The task has no such output.
-    """
+    """Merge metrics into the JSON that a v2 task leaves to its executor."""
     outputs = executor_input.get("outputs", {}).get("artifacts", {})
     name = output or _metrics_output(outputs)
     if name not in outputs or not outputs[name].get("artifacts"):

@@ -16,7 +16,7 @@ __all__ = ["MAX_POINTS", "Curve", "MetricPoint", "after", "apart", "batches", "c
 
 MAX_POINTS = 1000  # that MLflow takes in one request
 MAX_BYTES = 900_000  # of the 1 MB that a request may have
-MAX_KEYS = 100  # of points that are stored already, in one request to MLflow before 3.10
+MAX_AGAIN = 100  # points of several keys that MLflow before 3.10 takes again in one request
 _POINT_BYTES = 100
 
 
@@ -110,7 +110,11 @@ def after(curves: Iterable[Curve], number: int) -> list[Curve]:
 
 
 def apart(curves: Iterable[Curve]) -> Iterator[list[Curve]]:
-    """Cut points into pieces of at most 100 keys, in which either all values are NaN or none is."""
+    """Cut points that may be stored already into pieces that every version of MLflow takes again.
+
+    Before 3.10 it refuses a repeated batch of more than 100 points, unless all are of one key, and before 3.17 one that
+    holds a NaN: these go one by one.
+    """
     numbers: list[Curve] = []
     nans: list[Curve] = []
     for curve in curves:
@@ -118,5 +122,6 @@ def apart(curves: Iterable[Curve]) -> Iterator[list[Curve]]:
         for kind, chosen in ((nans, missing), (numbers, [not nan for nan in missing])):
             if any(chosen):
                 kind.append(curve if all(chosen) else curve.only(chosen))
-    for kind in (numbers, nans):
-        yield from (kind[start : start + MAX_KEYS] for start in range(0, len(kind), MAX_KEYS))
+    yield from ([curve] for curve in numbers if len(curve) > MAX_AGAIN)
+    yield from batches((curve for curve in numbers if len(curve) <= MAX_AGAIN), MAX_AGAIN)
+    yield from batches(nans, 1)

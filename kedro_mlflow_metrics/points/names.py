@@ -34,15 +34,7 @@ def _accepted(key: str) -> bool:
 
 
 def check_name(name: str, prefix: str = "") -> None:
-    """Refuse a metric that MLflow would refuse under its full key.
-
-    Args:
-        name: The metric's name, without the prefix.
-        prefix: What stands before it, separator included.
-
-    Raises:
-        InvalidMetricsError: With a name that MLflow would take.
-    """
+    """Refuse a metric that MLflow would refuse under its full key."""
     key = prefix + name
     if not name:
         raise InvalidMetricsError("a metric has the empty name ''; give it a name such as 'loss'")
@@ -59,11 +51,7 @@ def check_name(name: str, prefix: str = "") -> None:
 
 
 def check_prefix(prefix: str, separator: str) -> None:
-    """Refuse a prefix under which no metric could be logged.
-
-    Raises:
-        InvalidMetricsError: With a prefix that MLflow would take.
-    """
+    """Refuse a prefix under which no metric could be logged."""
     if prefix and not (_accepted(f"{prefix}{separator}x") and len(prefix + separator) < MAX_LENGTH):
         raise InvalidMetricsError(
             f"MLflow does not take the prefix {_plain(prefix)!r}; give the entry one that it takes, "

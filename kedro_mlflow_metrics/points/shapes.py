@@ -63,9 +63,6 @@ def parse(data: object) -> Iterator[Given]:
 
     Yields:
         Each metric, groups flattened with ``.``.
-
-    Raises:
-        InvalidMetricsError: On the first thing that is not accepted.
     """
     frame = _frame_columns(data)
     if frame is not None:

@@ -31,9 +31,6 @@ def to_curves(data: object, *, prefix: str, now: int, progress: Progress, where:
 
     Returns:
         One curve per metric that has points, in the order given.
-
-    Raises:
-        InvalidMetricsError: Anything in ``data`` is not accepted; ``progress`` may then be half changed.
     """
     try:
         seen: set[str] = set()

@@ -14,13 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_mlflow_metrics import process
-from kedro_mlflow_metrics.project.context import Binding
 
 if TYPE_CHECKING:
+    from kedro_mlflow_metrics.project.binding import Binding
     from kedro_mlflow_metrics.project.context import Catalog, MetricsDataset, Project
 
 __all__ = [
-    "Binding",
     "Entry",
     "Place",
     "binding_of",
@@ -140,11 +139,9 @@ def sibling_prefixes(catalog: Catalog) -> frozenset[str]:
 
 
 def binding_of(dataset: MetricsDataset) -> Binding:
-    """Return what is known of a dataset outside a pipeline run, from the newest catalog that holds it.
+    """Return what is known of a dataset outside a pipeline run, from the newest catalog that holds it."""
+    from kedro_mlflow_metrics.project.binding import Binding
 
-    Raises:
-        SettingsError: The project's settings cannot be used.
-    """
     for place in _newest_first():
         catalog = place.catalog()
         entry = next((entry for entry in built(catalog) if entry.dataset is dataset), None)

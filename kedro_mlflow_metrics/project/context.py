@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-from kedro_mlflow_metrics.journal.folder import Journal
-from kedro_mlflow_metrics.tracking.address import Server, default_uri, from_root
-from kedro_mlflow_metrics.tracking.environment import own
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from kedro_mlflow_metrics.delivery.target import Target
+    from kedro_mlflow_metrics.journal.folder import Journal
+    from kedro_mlflow_metrics.project.binding import Binding
     from kedro_mlflow_metrics.project.settings import Settings
+    from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["CONFIG_KEY", "Binding", "Catalog", "Context", "MetricsDataset", "Node", "Pipeline", "Project", "RunRequest"]
+__all__ = ["CONFIG_KEY", "Catalog", "Context", "MetricsDataset", "Node", "Pipeline", "Project", "RunRequest"]
 
 CONFIG_KEY = "kedro_mlflow_metrics"
 
@@ -29,52 +26,7 @@ Node = Any
 Pipeline = Any
 
 
-@dataclass(frozen=True)
-class Binding:
-    """A dataset in its catalog and its pipeline run; it travels to worker processes inside the dataset."""
-
-    name: str = ""  # the dataset's name in the catalog, empty outside one
-    given: str | None = None  # the ``prefix`` of its entry, None if the name is the prefix
-    separator: str = "."  # what stands between prefix and metric name
-    siblings: frozenset[str] = frozenset()  # the prefixes of all metrics datasets of the catalog
-    cached: bool = False  # whether a CachedDataset stands around the dataset
-    # the run of the pipeline, None if there is none. Switched off, a run that stays in a journal of its own, from
-    # which a later node loads
-    target: Target | None = None
-    server: Server = field(default_factory=lambda: Server(""))  # the project's MLflow; an empty address is MLflow's own
-    journal: Journal = field(default_factory=Journal)  # where points wait
-    experiment: str = ""  # the experiment of new runs
-    enabled: bool = True  # whether anything is logged
-
-    @cached_property
-    def prefix(self) -> str:
-        """What stands before each metric's name, separator included."""
-        return self._with_separator(self.name if self.given is None else self.given)
-
-    @property
-    def label(self) -> str:
-        """How a message names the dataset."""
-        return f"dataset {self.name!r}, " if self.name else ""
-
-    def owns(self, key: str) -> bool:
-        """Tell whether a key of the run is this dataset's and not of one with a longer prefix."""
-        return key.startswith(self.prefix) and not any(map(key.startswith, self._longer))
-
-    def strip(self, key: str) -> str:
-        """Return the name of a metric of this dataset without the prefix."""
-        return key[len(self.prefix) :]
-
-    @cached_property
-    def _longer(self) -> list[str]:
-        others = map(self._with_separator, self.siblings)
-        return [other for other in others if len(other) > len(self.prefix) and other.startswith(self.prefix)]
-
-    def _with_separator(self, prefix: str) -> str:
-        return f"{prefix}{self.separator}" if prefix else ""
-
-
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """What a Kedro context says of its project."""
 
     root: Path
@@ -92,27 +44,13 @@ class Project:
         return cls(root, package, context.env or getattr(loader, "default_run_env", None) or "", loader)
 
     def settings(self) -> Settings:
-        """Read the settings file; no file means all defaults.
-
-        Raises:
-            SettingsError: The file says something that is not accepted.
-        """
+        """Read the settings file; no file means all defaults."""
         from kedro_mlflow_metrics.project.settings import read_settings
 
         return read_settings(self._config(CONFIG_KEY), self._config("credentials"))
 
     def bind(self, found: Binding, settings: Settings, *, pipelines: Collection[str] = (), run: str = "") -> Binding:
-        """Add to what is known of a dataset what the settings say.
-
-        Args:
-            found: What is known.
-            settings: The settings.
-            pipelines: The names of the pipelines that run.
-            run: What tells this pipeline run from others.
-
-        Raises:
-            SettingsError: An environment variable of MLflow's cannot be used.
-        """
+        """Add to what is known of a dataset what the settings say."""
         found = replace(found, separator=settings.separator, experiment=settings.experiment or self.package)
         if not settings.enabled or set(settings.disabled_pipelines) & set(pipelines):
             from kedro_mlflow_metrics.delivery.target import memory_target
@@ -121,12 +59,10 @@ class Project:
         return replace(found, server=self.server(settings), journal=self.journal(settings))
 
     def server(self, settings: Settings) -> Server:
-        """Return the address: MLflow's environment variable, the settings, or MLflow's default in the root.
-
-        Raises:
-            SettingsError: An environment variable of MLflow's cannot be used.
-        """
+        """Return the address: MLflow's environment variable, the settings, or MLflow's default in the root."""
         from kedro_mlflow_metrics.project.settings import seconds
+        from kedro_mlflow_metrics.tracking.address import Server, default_uri, from_root
+        from kedro_mlflow_metrics.tracking.environment import own
 
         uri = own("MLFLOW_TRACKING_URI") or from_root(settings.tracking_uri or default_uri(self.root), self.root)
         timeout = own("MLFLOW_HTTP_REQUEST_TIMEOUT")
@@ -134,6 +70,8 @@ class Project:
 
     def journal(self, settings: Settings) -> Journal:
         """Return where points wait."""
+        from kedro_mlflow_metrics.journal.folder import Journal
+
         about = settings.journal
         return Journal(str(self.root), about.path, about.max_bytes, self.env, fail=settings.on_failure == "fail")
 
@@ -146,8 +84,7 @@ class Project:
             return {}
 
 
-@dataclass(frozen=True)
-class RunRequest:
+class RunRequest(NamedTuple):
     """What Kedro was asked to run, whatever its version calls it."""
 
     pipelines: tuple[str, ...]  # the names of the pipelines

@@ -34,14 +34,7 @@ def text(name: str, given: object) -> str | None:
 def merged(
     kind: str, defaults: Mapping[str, Any], choices: Mapping[str, tuple[str, ...]], given: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Merge arguments over their defaults; an unknown one is an error with a close match.
-
-    Args:
-        kind: ``load_args`` or ``save_args``.
-        defaults: All that there are.
-        choices: The values of those that have only some.
-        given: What the entry says.
-    """
+    """Merge arguments over their defaults; an unknown one is an error with a close match."""
     for name, value in (given or {}).items():
         what, wrong, accepted = f"{kind}: {name}", value, choices.get(name, (value,))
         if name not in defaults:

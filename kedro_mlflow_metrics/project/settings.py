@@ -87,16 +87,7 @@ class Settings(Model):
 
 
 def read_settings(data: object, credentials: Mapping[str, Any], where: str = FILE) -> Settings:
-    """Check the content of the settings file.
-
-    Args:
-        data: What the file holds; None or ``{}`` for no file.
-        credentials: What ``credentials.yml`` holds.
-        where: The file's name for a message.
-
-    Raises:
-        SettingsError: A key or a value that is not accepted, with a close match.
-    """
+    """Check the content of the settings file."""
     if data is None:
         data = {}
     if not isinstance(data, Mapping):
@@ -118,11 +109,7 @@ def read_settings(data: object, credentials: Mapping[str, Any], where: str = FIL
 
 
 def seconds(given: str) -> float:
-    """Read MLFLOW_HTTP_REQUEST_TIMEOUT.
-
-    Raises:
-        SettingsError: It is no number of seconds.
-    """
+    """Read MLFLOW_HTTP_REQUEST_TIMEOUT."""
     with suppress(ValueError):
         if (number := float(given)) > 0:
             return number

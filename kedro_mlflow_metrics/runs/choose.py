@@ -23,7 +23,8 @@ from kedro_mlflow_metrics.tracking.store import RunInfo
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kedro_mlflow_metrics.project.context import Binding, RunRequest
+    from kedro_mlflow_metrics.project.binding import Binding
+    from kedro_mlflow_metrics.project.context import RunRequest
     from kedro_mlflow_metrics.project.settings import Settings
     from kedro_mlflow_metrics.tracking.address import Server
 
@@ -46,14 +47,7 @@ class Chooser:
     """Chooses the run of a pipeline, or raises `TrackingError` before anything is computed."""
 
     def __init__(self, about: Binding, settings: Settings, request: RunRequest, *, saves: bool) -> None:
-        """Ask nobody yet.
-
-        Args:
-            about: The project's MLflow, its journal and its experiment.
-            settings: The project's settings.
-            request: What Kedro was asked to run.
-            saves: Whether the pipeline saves metrics that have no run of their own.
-        """
+        """Ask nobody yet."""
         self.server, self.journal, self.experiment = about.server, about.journal, about.experiment
         self.settings, self.request, self.saves = settings, request, saves
 

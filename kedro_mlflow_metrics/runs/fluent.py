@@ -11,19 +11,13 @@ from kedro_mlflow_metrics.tracking.runs import asked_for, experiment_id
 from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
 
 if TYPE_CHECKING:
-    from kedro_mlflow_metrics.project.context import Binding
+    from kedro_mlflow_metrics.project.binding import Binding
 
 __all__ = ["new_target", "target_of"]
 
 
 def target_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target | None:
-    """Return the run that a dataset writes to; None where a new one would be opened.
-
-    Args:
-        binding: What is known of the dataset.
-        run_id: The ``run_id`` of its entry.
-        last: What this returned the last time; it is returned again while it is right.
-    """
+    """Return the run that a dataset writes to, ``last`` while that is right; None where a new one would be opened."""
     if run_id is not None and binding.enabled:
         return last if last is not None and last.run.run_id == run_id else _target(binding, RunInfo(run_id))
     if binding.target is not None:
@@ -52,9 +46,6 @@ def new_target(binding: Binding) -> Target:
     """Start a run that stays active, as MLflow's runs do; MLflow ends it with the process.
 
     In a project MLflow's address and credentials become the project's and stay so, or it could not.
-
-    Raises:
-        TrackingError: MLflow refused, or does not answer.
     """
     import mlflow
 

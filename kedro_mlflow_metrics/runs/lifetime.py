@@ -19,7 +19,7 @@ from kedro_mlflow_metrics.points.curves import count
 from kedro_mlflow_metrics.points.names import check_prefix
 from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.project import catalog as catalogs
-from kedro_mlflow_metrics.project.context import Binding
+from kedro_mlflow_metrics.project.binding import Binding
 from kedro_mlflow_metrics.runs.choose import Chooser
 from kedro_mlflow_metrics.tracking import active, runs
 from kedro_mlflow_metrics.tracking.environment import take_back
@@ -40,7 +40,7 @@ __all__ = ["finish", "finish_interrupted", "opened", "send", "start"]
 log = logging.getLogger("kedro.mlflow_metrics")
 
 
-@dataclass
+@dataclass(eq=False)
 class OpenRun:
     """What a pipeline run in this process writes to at the moment."""
 
@@ -49,11 +49,6 @@ class OpenRun:
     others: list[Target]  # the runs that entries name themselves
     files: Sequence[tuple[Target, Path, list[Manner]]]  # Kubeflow's files, and what stands in them
     thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
-
-    @property
-    def owner(self) -> bool:
-        """Whether this process opened the pipeline's run."""
-        return self.chosen is not None and self.chosen.owner
 
     @property
     def targets(self) -> list[Target]:
@@ -128,7 +123,6 @@ def _files(catalog: Catalog, saving: Sequence[Entry], base: Binding) -> Sequence
     paths = {str(entry.dataset.filepath) for entry in saving if entry.dataset.filepath}
     if not paths:
         return ()
-
     same = [name for name, about in catalogs.configured(catalog) if about.get("filepath") in paths]
     catalogs.materialise(catalog, same)
     found: dict[tuple[str, Path], tuple[Target, Path, list[Manner]]] = {}
@@ -162,9 +156,17 @@ def _begin(run: OpenRun) -> None:
 
 
 def send(run: OpenRun) -> None:
-    """Send what waits, so that whoever comes after the pipeline sees it, and write Kubeflow's files."""
-    for target in run.targets:
-        clock.flush(target)
+    """Send what waits before others look at the run; a failure that must not be passed over ends it as FAILED."""
+    try:
+        for target in run.targets:
+            clock.flush(target)
+        _write_files(run)
+    except MetricsError:
+        finish(run, "FAILED")
+        raise
+
+
+def _write_files(run: OpenRun) -> None:
     for target, path, manners in run.files:
         from kedro_mlflow_metrics.kubeflow.metrics_file import write_from_run
 
@@ -176,28 +178,51 @@ def finish(run: OpenRun, status: str) -> None:
     if run not in _open.value:
         return
     _open.value.remove(run)
-    troubles = []
     try:
+        if status == "FAILED":
+            _write_files(run)
+        troubles = [_finish(target, status) for target in run.others]
         if run.chosen:
             active.deactivate(run.chosen.target.run)
-        for target in run.targets:
-            mine = run.chosen is not None and target is run.chosen.target
-            record, trouble = _end(target, status, owner=mine and run.owner)
-            if trouble is not None:
-                troubles.append(trouble)
-                _say_what_waits(target, trouble, " and the end" if mine and run.owner else "")
-            elif mine:
-                _say_where(target, record)
-            if mine and status == "FAILED" and record.run_id:
-                again = "To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s"
-                log.warning(again, record.run_id)
+            troubles.append(_finish(run.chosen.target, status, owner=run.chosen.owner, pipelines=True))
     finally:
         if run.chosen:
             take_back(run.chosen.loan)
         if not _open.value:
             process.catch_sigterm(catch=False)
-    if troubles and status == "FINISHED" and target.journal.fail:
-        raise troubles[0]
+    trouble = next(filter(None, troubles), None)
+    if trouble is not None and status == "FINISHED" and any(target.journal.fail for target in run.targets):
+        raise trouble
+
+
+def _finish(target: Target, status: str, *, owner: bool = False, pipelines: bool = False) -> MetricsError | None:
+    """End one run, or leave one that others opened, and say what became of it; return why something is left.
+
+    Args:
+        target: The run.
+        status: How the pipeline ended.
+        owner: Whether this process opened it.
+        pipelines: Whether it is the pipeline's, and not one that an entry names itself.
+    """
+    record, trouble = _end(target, status, owner=owner)
+    if trouble is not None:
+        log.error(
+            "%d points%s of run %r wait in %s: %s; send them with: %s",
+            count(waiting_points(target.folder)),
+            " and the end" if owner else "",
+            target.record.name or target.record.ident,
+            target.folder.path,
+            trouble.reason,
+            target.journal.sync,
+        )
+    elif pipelines:
+        where = f"{target.server.safe}, run {record.name!r}, id {record.run_id}"
+        if target.server.http:
+            where = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
+        log.info("Metrics are in MLflow: %s", where)
+    if pipelines and status == "FAILED" and record.run_id:
+        log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", record.run_id)
+    return trouble
 
 
 def _end(target: Target, status: str, *, owner: bool) -> tuple[Record, MetricsError | None]:
@@ -242,27 +267,6 @@ def _result(steps: Generator[int, None, Record | None]) -> Record | None:
             next(steps)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return] # what a generator returns has no type there
-
-
-def _say_what_waits(target: Target, trouble: MetricsError, more: str) -> None:
-    """Say in one line what is left, where, and which command sends it."""
-    log.error(
-        "%d points%s of run %r wait in %s: %s; send them with: %s",
-        count(waiting_points(target.folder)),
-        more,
-        target.record.name or target.record.ident,
-        target.folder.path,
-        trouble.reason,
-        target.journal.sync,
-    )
-
-
-def _say_where(target: Target, record: Record) -> None:
-    """Say in one line where the metrics are."""
-    where = f"{target.server.safe}, run {record.name!r}, id {record.run_id}"
-    if target.server.http:
-        where = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
-    log.info("Metrics are in MLflow: %s", where)
 
 
 def finish_interrupted() -> None:

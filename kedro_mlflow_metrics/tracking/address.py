@@ -61,11 +61,7 @@ class Server:
         return not folder and not self.uri.startswith("file:")
 
     def portable(self, root: str) -> str:
-        """Return the address as it may be written down: no secret, and right in a project that was moved.
-
-        Args:
-            root: The project's root, from which a path below it is taken; the current folder if empty.
-        """
+        """Return the address as it may be written down: no secret, and right in a project that was moved."""
         base = Path(root or Path.cwd()).as_posix()
         scheme, mark, rest = self.safe.partition("://")
         path = rest if scheme == "file" else rest[1:] if scheme.partition("+")[0] == "sqlite" else ""

@@ -41,11 +41,7 @@ def progress_bar(*, disable: bool = False) -> Progress:
 
 @contextmanager
 def reporting(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Lend a function that is told how many points of how many are done; after 2 seconds it shows a bar.
-
-    Args:
-        name: What the bar calls the points.
-    """
+    """Lend a function that is told how many points of how many are done; after 2 seconds it shows a bar."""
     begun = time.monotonic()
     bars: list[Progress] = []
     with ExitStack() as stack:

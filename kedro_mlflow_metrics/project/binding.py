@@ -1,0 +1,59 @@
+"""What a metrics dataset has to know of the world around it, complete for one call of its methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from kedro_mlflow_metrics.journal.folder import Journal
+from kedro_mlflow_metrics.tracking.address import Server
+
+if TYPE_CHECKING:
+    from kedro_mlflow_metrics.delivery.target import Target
+
+__all__ = ["Binding"]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A dataset in its catalog and its pipeline run; it travels to worker processes inside the dataset."""
+
+    name: str = ""  # the dataset's name in the catalog, empty outside one
+    given: str | None = None  # the ``prefix`` of its entry, None if the name is the prefix
+    separator: str = "."  # what stands between prefix and metric name
+    siblings: frozenset[str] = frozenset()  # the prefixes of all metrics datasets of the catalog
+    cached: bool = False  # whether a CachedDataset stands around the dataset
+    # the run of the pipeline, None if there is none. Switched off, a run that stays in a journal of its own, from
+    # which a later node loads
+    target: Target | None = None
+    server: Server = field(default_factory=lambda: Server(""))  # the project's MLflow; an empty address is MLflow's own
+    journal: Journal = field(default_factory=Journal)  # where points wait
+    experiment: str = ""  # the experiment of new runs
+    enabled: bool = True  # whether anything is logged
+
+    @cached_property
+    def prefix(self) -> str:
+        """What stands before each metric's name, separator included."""
+        return self._with_separator(self.name if self.given is None else self.given)
+
+    @property
+    def label(self) -> str:
+        """How a message names the dataset."""
+        return f"dataset {self.name!r}, " if self.name else ""
+
+    def owns(self, key: str) -> bool:
+        """Tell whether a key of the run is this dataset's and not of one with a longer prefix."""
+        return key.startswith(self.prefix) and not any(map(key.startswith, self._longer))
+
+    def strip(self, key: str) -> str:
+        """Return the name of a metric of this dataset without the prefix."""
+        return key[len(self.prefix) :]
+
+    @cached_property
+    def _longer(self) -> list[str]:
+        others = map(self._with_separator, self.siblings)
+        return [other for other in others if len(other) > len(self.prefix) and other.startswith(self.prefix)]
+
+    def _with_separator(self, prefix: str) -> str:
+        return f"{prefix}{self.separator}" if prefix else ""
