@@ -7,15 +7,18 @@ OLDEST := .venv-oldest/bin
 KFP1 := .venv-kfp1/bin
 KFP2 := .venv-kfp2/bin
 OLDEST_PINS := kedro==0.19.9 mlflow==2.18.0 'sqlalchemy<2.1' 'setuptools<81'
+SERVERS ?= 2.18.0 newest
+server_venv = $(if $(filter newest,$(1)),.venv,$(if $(filter 2.18.0,$(1)),.venv-oldest,.venv-server-$(1)))
 NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-kubeflow bench bench-quick lint clean
+.PHONY: help demo test test-oldest test-servers test-kubeflow bench bench-quick lint clean
 
 help:
 	@echo "make demo           train the example, then show what MLflow holds"
 	@echo "make test           run the tests"
 	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
+	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
 	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
 	@echo "make lint           ruff, mypy and who may import whom"
@@ -30,6 +33,10 @@ test: .venv/.stamp .peer/.stamp
 
 test-oldest: .venv-oldest/.stamp
 	$(OLDEST)/python -m pytest -m "not newest and not minutes" --no-cov
+
+test-servers: .venv/.stamp $(foreach version,$(SERVERS),$(call server_venv,$(version))/.stamp)
+	SERVER_PYTHONS="$(foreach version,$(SERVERS),$(version)=$(call server_venv,$(version))/bin/python)" \
+		$(BIN)/python -m pytest -o addopts="-ra -n2 --dist=worksteal" tests/servers
 
 test-kubeflow: .venv-kfp1/.stamp .venv-kfp2/.stamp
 	KFP1=$(KFP1) $(KFP2)/python -m pytest -o addopts="-ra -n2 --dist=worksteal" tests/kubeflow
@@ -51,7 +58,7 @@ lint: .venv/.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-oldest .venv-kfp1 .venv-kfp2 .peer .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf .venv .venv-oldest .venv-server-* .venv-kfp1 .venv-kfp2 .peer .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	rm -rf examples/digits/mlflow.db examples/digits/mlruns examples/digits/.kedro_mlflow_metrics
 	find kedro_mlflow_metrics tests examples -name __pycache__ -type d -exec rm -rf {} +
 
@@ -71,6 +78,13 @@ clean:
 	python3 -m venv .venv-oldest || $(NO_VENV)
 	$(OLDEST)/pip install -q uv
 	$(OLDEST)/uv pip install -q --compile-bytecode --python $(OLDEST)/python $(OLDEST_PINS) -e '.[test]'
+	@touch $@
+
+# Another version of MLflow, to be a server only; 3.5 and older fail with SQLAlchemy 2.1.
+.venv-server-%/.stamp:
+	python3 -m venv $(@D) || $(NO_VENV)
+	$(@D)/bin/pip install -q uv
+	$(@D)/bin/uv pip install -q --compile-bytecode --python $(@D)/bin/python mlflow==$* 'sqlalchemy<2.1'
 	@touch $@
 
 # What an image for kedro-kubeflow holds; the MLflow that goes with its pydantic 1 fails with SQLAlchemy 2.1.

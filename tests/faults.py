@@ -27,18 +27,23 @@ from conftest import Project, Store, free_port
 from kedro_cli import Command, WarmKedro
 
 HERE = Path(__file__).parent
+OVERLOADED = b"""{"error_code": "BAD_REQUEST", "message": "QueuePool limit of size 5 overflow 10 reached, connection \
+timed out, timeout 30.00 (Background on this error at: https://sqlalche.me/e/20/3o7r)"}"""
 
 
 class MlflowServer:
-    """A real MLflow server that can be killed, stopped and started again on the same port and store."""
+    """A real MLflow server that can be killed, stopped and started again on the same port and store.
 
-    def __init__(self, store_uri: str, folder: Path) -> None:
+    ``python`` is that of another environment where the server's version is not to be the client's.
+    """
+
+    def __init__(self, store_uri: str, folder: Path, python: Path | str = sys.executable) -> None:
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"server-{self.port}.log"
         self.pid = 0
         self._factory = subprocess.Popen(
-            [sys.executable, HERE / "serve.py", store_uri, str(self.port)],
+            [python, HERE / "serve.py", store_uri, str(self.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log.open("w"),
@@ -118,8 +123,8 @@ class Proxy:
             argument; returns one of: ``pass``, ``refuse`` (hang up without an answer), ``lose`` (let the server
             do it, then hang up), ``cut`` (let the server do it, send half of the answer), ``delay SECONDS``,
             ``redirect`` (302 to a login page that answers 200), ``invalid`` (400 with MLflow's own JSON for a bad
-            parameter), or a status such as ``401``, ``404``, ``413``, ``429`` (with ``Retry-After: 1``), ``500``,
-            ``503``.
+            parameter), ``overload`` (400 with MLflow's own JSON for a database that has no connection left), or a
+            status such as ``401``, ``404``, ``413``, ``429`` (with ``Retry-After: 1``), ``500``, ``503``.
         seen: Path, action and body of every request so far.
     """
 
@@ -130,7 +135,7 @@ class Proxy:
         handler = type("Handler", (_Handler,), {"proxy": self})
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         self.uri = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self) -> None:
@@ -155,6 +160,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(302, b"", Location="/login")
         elif action == "invalid":
             self._answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "that is no metric"}')
+        elif action == "overload":
+            self._answer(400, OVERLOADED)
         elif action.isdigit():
             headers = {"Retry-After": "1"} if action == "429" else {}
             self._answer(int(action), b"<html>" + action.encode() + b"</html>", **headers)
