@@ -21,10 +21,10 @@ from kedro_mlflow_metrics.views.terminal import reporting
 
 if TYPE_CHECKING:
     import os
-    from pathlib import Path
 
     from kedro_mlflow_metrics.delivery.outbox import Report
     from kedro_mlflow_metrics.delivery.stream import Sink
+    from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.errors import InvalidMetricsError
     from kedro_mlflow_metrics.kubeflow.v1 import Manner
     from kedro_mlflow_metrics.project.binding import Binding
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
+_NO_RUN = "give the entry a run_id, start the pipeline with --params mlflow_run_id=..., or save metrics first"
 
 
 class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
@@ -98,38 +99,18 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
             DatasetError: An argument that is not accepted.
         """
         entry.refuse_version(version)
-        self._prefix = entry.text("prefix", prefix)
-        self._run_id = entry.text("run_id", run_id)
+        self.explicit_prefix = entry.text("prefix", prefix)
+        self.run_id = entry.text("run_id", run_id)
         self._load_args = entry.merged("load_args", self.DEFAULT_LOAD_ARGS, self._CHOICES, load_args)
         self._save_args = entry.merged("save_args", self.DEFAULT_SAVE_ARGS, self._CHOICES, save_args)
-        self._filepath, self._options = entry.file(filepath, self._save_args["kubeflow"])
+        self.filepath, self._options = entry.file(filepath, self._save_args["kubeflow"])
         self.metadata = metadata
-        self._binding: Binding | None = None
+        self.binding: Binding | None = None  # what the hook told; None outside a pipeline run
         self._stream = Stream()
-
-    @property
-    def explicit_prefix(self) -> str | None:
-        """The ``prefix`` of the entry; None if the name is the prefix."""
-        return self._prefix
-
-    @property
-    def run_id(self) -> str | None:
-        """The ``run_id`` of the entry."""
-        return self._run_id
-
-    @property
-    def filepath(self) -> Path | None:
-        """Where Kubeflow's file is written; None if the entry asks for none."""
-        return self._filepath
-
-    @property
-    def binding(self) -> Binding | None:
-        """What the hook told this dataset; None outside a pipeline run."""
-        return self._binding
 
     def bind(self, binding: Binding) -> None:
         """Take the name and the run of a pipeline run; called by the hook."""
-        self._binding, self._stream = binding, Stream(binding.target)
+        self.binding, self._stream = binding, Stream(binding.target)
 
     def save(self, data: Any) -> None:  # noqa: ANN401 - the table in docs/reference/dataset.md
         """Check, stamp and log metrics; all of one save is checked before any of it is written.
@@ -157,9 +138,9 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         target = binding.target
         self.begin_stream()
         try:
-            with while_active(target.run) if target and target.active and not self._run_id else nullcontext():
+            with while_active(target.run) if target and target.active and not self.run_id else nullcontext():
                 for item in items:
-                    with self._bound():
+                    with self._bound(binding):
                         self._take(item, binding)
         except BaseException as exc:
             self.end_stream(exc)
@@ -171,13 +152,9 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         self._stream.begin()
 
     def end_stream(self, error: BaseException | None = None) -> None:
-        """Send what was collected since `begin_stream`.
+        """Send what was collected since `begin_stream`; after Ctrl-C and the like that waits for the end of the run.
 
-        Args:
-            error: What ended it before its time; after Ctrl-C and the like nothing is sent until the run ends.
-
-        Raises:
-            DatasetError: MLflow did not take it; one line. It is not raised on top of another error.
+        An ``error`` that ended it before its time is the one to see: none is raised on top of it.
         """
         with nullcontext() if error is None else suppress(DatasetError), self._bound() as binding:
             interrupted = error is not None and not isinstance(error, Exception)
@@ -195,7 +172,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
                 data,
                 prefix=binding.prefix,
                 leave_out=leave_out if lenient else None,
-                find=lambda: target_of(binding, self._run_id, self._stream.last),
+                find=lambda: target_of(binding, self.run_id, self._stream.last),
                 open_new=lambda: new_target(binding),
                 sinks=self._sinks(binding, report),
             )
@@ -203,10 +180,10 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
     def _sinks(self, binding: Binding, report: Report = lambda _done, _total: None) -> list[Sink]:
         """Return where points go: a new destination is a file of its own, and a line here."""
         sinks: list[Sink] = [MlflowSink(report)]
-        if self._filepath is not None and binding.enabled:
+        if self.filepath is not None and binding.enabled:
             from kedro_mlflow_metrics.kubeflow.metrics_file import MetricsFile
 
-            sinks.append(MetricsFile(self._filepath, self.manner(binding)))
+            sinks.append(MetricsFile(self.filepath, self.manner(binding)))
         return sinks
 
     def manner(self, binding: Binding) -> Manner:
@@ -223,35 +200,33 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         """
         form = self._load_args["as"]
         with self._bound() as binding:
-            target = target_of(binding, self._run_id, self._stream.last) or self._stream.last
+            target = self._target(binding)
             if target is None:
-                raise MetricsError(
-                    "there is no MLflow run to load from",
-                    "give the entry a run_id, start the pipeline with --params mlflow_run_id=..., or save metrics "
-                    "first",
-                )
+                raise MetricsError("there is no MLflow run to load from", _NO_RUN)
             found = read.load(target, binding.owns, last=form == "last")
             loaded = from_points(((binding.strip(key), points) for key, points in found), form)
             if len(loaded):  # a frame has no truth
                 return loaded
             if not binding.enabled:
                 raise MetricsError("logging is switched off and nothing was saved in this run")
-            raise MetricsError(
-                f"the run {target.record.ident} in {target.server.where} has no metrics that start with "
-                f"{binding.prefix!r}"
-            )
+            run = f"the run {target.record.ident} in {target.server.where}"
+            raise MetricsError(f"{run} has no metrics that start with {binding.prefix!r}")
+
+    def _target(self, binding: Binding) -> Target | None:
+        """Return the run to read from: the one that a save would write to, or the one that was saved to last."""
+        return target_of(binding, self.run_id, self._stream.last) or self._stream.last
 
     def _exists(self) -> bool:
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
         with self._bound() as binding:
-            target = target_of(binding, self._run_id, self._stream.last) or self._stream.last
+            target = self._target(binding)
             return target is not None and any(True for _ in read.load(target, binding.owns, last=True))
 
     def _describe(self) -> dict[str, Any]:
         return {
-            "prefix": self._prefix,
-            "run_id": self._run_id,
-            "filepath": None if self._filepath is None else self._filepath.as_posix(),
+            "prefix": self.explicit_prefix,
+            "run_id": self.run_id,
+            "filepath": None if self.filepath is None else self.filepath.as_posix(),
             "load_args": self._load_args,
             "save_args": self._save_args,
         }
@@ -259,14 +234,14 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
     def __getstate__(self) -> dict[str, Any]:
         """Take the name along: a worker process knows no catalog to find it in."""
         with self._bound() as binding:
-            return {**self.__dict__, "_binding": binding}
+            return {**self.__dict__, "binding": binding}
 
     @contextmanager
-    def _bound(self) -> Iterator[Binding]:
+    def _bound(self, known: Binding | None = None) -> Iterator[Binding]:
         """Lend what is known of the dataset for one call, and name it in the error if the call fails."""
         label = ""
         try:
-            binding = self._binding or catalogs.binding_of(self)
+            binding = known or self.binding or catalogs.binding_of(self)
             label = binding.label
             yield binding
         except MetricsError as exc:

@@ -1,20 +1,29 @@
-"""Files that outlive their process: locked, sealed line by line, replaced in one step."""
+"""Files that outlive their process: locked, made of lines with checksums, replaced in one step."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
+from array import array
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from io import FileIO
     from pathlib import Path
 
-__all__ = ["replace_file", "sealed", "try_lock", "unsealed"]
+    from kedro_mlflow_metrics.points.curves import Curve
+
+__all__ = ["collect", "encoded", "replace_file", "sealed", "try_lock", "unsealed"]
 
 _FAR = 2**40
+_SEAL = re.compile(rb"[0-9a-f]{16} ")
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # `dumps` would build one per line
 
 
 def try_lock(file: FileIO) -> bool:
@@ -47,6 +56,36 @@ def unsealed(line: bytes) -> bytes | None:
     body = line[17:]
     seal = blake2b(body, digest_size=8).hexdigest().encode()
     return body if line[:17] == seal + b" " else None
+
+
+def encoded(batch: Iterable[Curve]) -> bytes:
+    """Return points as JSON on one line."""
+    columns = [(curve.key, list(curve.values), list(curve.steps), list(curve.timestamps)) for curve in batch]
+    text = _encode(columns)
+    return text.replace(" ", "\\u0020").encode()  # only keys have spaces, and none may look like a checksum
+
+
+def collect(line: bytes, columns: dict[str, Any], damaged: list[bytes]) -> int:
+    """Add the points of a line to their columns and return how many they were."""
+    body = unsealed(line) if line else b"{"
+    bodies = [body]
+    if body is None:
+        # A damaged line end makes two lines one: whatever still agrees with its checksum is good.
+        cuts = [0, *(found.start() for found in _SEAL.finditer(line, 1)), len(line)]
+        parts = [line[start:stop] for start, stop in pairwise(cuts)]
+        bodies = [unsealed(part) or unsealed(part[:-1]) for part in parts]
+        damaged += [part for part, good in zip(parts, bodies, strict=True) if good is None]
+    number = 0
+    for body in bodies:
+        if body is None or body.startswith(b"{"):
+            continue
+        for key, values, steps, timestamps in json.loads(body.decode()):
+            all_values, all_steps, all_timestamps = columns.setdefault(key, (array("d"), array("q"), array("q")))
+            all_values.extend(values)
+            all_steps.extend(steps)
+            all_timestamps.extend(timestamps)
+            number += len(values)
+    return number
 
 
 def replace_file(path: Path, content: bytes, *, force: bool = True) -> None:

@@ -16,19 +16,18 @@ import re
 import socket
 import threading
 import time
-from array import array
 from contextlib import suppress
 from io import FileIO
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import uuid4
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.disk import sealed, try_lock, unsealed
+from kedro_mlflow_metrics.journal.disk import collect, encoded, sealed, try_lock, unsealed
 from kedro_mlflow_metrics.journal.folder import first_line
 from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, batches
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
@@ -37,11 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["PointsFile", "waiting_points"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
-_SEAL = re.compile(rb"[0-9a-f]{16} ")
 _CHUNK = 2**20
 _COMPACT_BYTES = 2**20
 _RESCAN_BYTES = 2**24
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # `dumps` would build one per line
 
 
 class Window(NamedTuple):
@@ -119,7 +116,7 @@ class PointsFile:
             written = 0
             try:
                 for batch in batches(points):
-                    written += self._write(sealed(_encoded(batch)))
+                    written += self._write(sealed(encoded(batch)))
             except (OSError, JournalError) as exc:
                 self._file.truncate(self._size() - written)
                 self._end = self._size()
@@ -174,13 +171,13 @@ class PointsFile:
                 break
             *lines, rest = (rest + chunk).split(b"\n")
             for position, line in enumerate(lines):
-                number += _collect(line, columns, damaged)
+                number += collect(line, columns, damaged)
                 end += len(line) + 1
                 if number >= most:
                     rest = b"\n".join((*lines[position + 1 :], rest))
                     break
         if number < most and rest and not self._live:
-            _collect(rest, columns, damaged)  # torn by the death of its process
+            collect(rest, columns, damaged)  # torn by the death of its process
             end += len(rest)
         return Window([Curve(key, *columns[key]) for key in sorted(columns)], end, damaged)
 
@@ -273,32 +270,3 @@ def _answered(path: Path) -> int:
             return end if file.read(1) == b"\n" else 0  # a line ends there, or the file is another than it was
     except (OSError, ValueError):
         return 0
-
-
-def _encoded(batch: Iterable[Curve]) -> bytes:
-    columns = [(curve.key, list(curve.values), list(curve.steps), list(curve.timestamps)) for curve in batch]
-    text = _encode(columns)
-    return text.replace(" ", "\\u0020").encode()  # only keys have spaces, and none may look like a checksum
-
-
-def _collect(line: bytes, columns: dict[str, Any], damaged: list[bytes]) -> int:
-    """Add the points of a line to their columns and return how many they were."""
-    body = unsealed(line) if line else b"{"
-    bodies = [body]
-    if body is None:
-        # A damaged line end makes two lines one: whatever still agrees with its checksum is good.
-        cuts = [0, *(found.start() for found in _SEAL.finditer(line, 1)), len(line)]
-        parts = [line[start:stop] for start, stop in pairwise(cuts)]
-        bodies = [unsealed(part) or unsealed(part[:-1]) for part in parts]
-        damaged += [part for part, good in zip(parts, bodies, strict=True) if good is None]
-    number = 0
-    for body in bodies:
-        if body is None or body.startswith(b"{"):
-            continue
-        for key, values, steps, timestamps in json.loads(body.decode()):
-            all_values, all_steps, all_timestamps = columns.setdefault(key, (array("d"), array("q"), array("q")))
-            all_values.extend(values)
-            all_steps.extend(steps)
-            all_timestamps.extend(timestamps)
-            number += len(values)
-    return number
