@@ -39,7 +39,7 @@ from kedro_mlflow_metrics.dataset import MlflowMetricsDataset  # noqa: E402
 from kedro_mlflow_metrics.delivery import clock  # noqa: E402
 from kedro_mlflow_metrics.delivery.target import Target  # noqa: E402
 from kedro_mlflow_metrics.journal.folder import Journal  # noqa: E402
-from kedro_mlflow_metrics.project.context import Binding  # noqa: E402
+from kedro_mlflow_metrics.project.binding import Binding  # noqa: E402
 from kedro_mlflow_metrics.tracking.address import Server  # noqa: E402
 from kedro_mlflow_metrics.tracking.store import RunInfo  # noqa: E402
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from operator import ge
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ def _order(point: MetricPoint) -> tuple[int, int, bool, float]:
 
 
 def _latest_by_step(points: Iterable[MetricPoint]) -> list[tuple[int, float]]:
-    latest = {point.step: unclamped(point.value) for point in sorted(points, key=_order)}
-    return list(latest.items())
+    points = list(points)
+    steps = [point.step for point in points]
+    if any(map(ge, steps, steps[1:])):  # not in order yet, as most histories are
+        points.sort(key=_order)
+    return list({point.step: unclamped(point.value) for point in points}.items())
 
 
 def last_finite(points: Iterable[MetricPoint | None]) -> MetricPoint | None:

@@ -46,7 +46,7 @@ class ClientStore:
     at_a_time = 1  # in one process, threads cost
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self.server, self.failed = server, False
         _probe(server)
         with self._refusals():
             from mlflow import MlflowClient
@@ -109,17 +109,19 @@ class ClientStore:
 
     def _artifacts(self) -> str | None:
         """Keep the artifacts of a local store beside it, not in whatever folder is current."""
-        path = self._server.database
+        path = self.server.database
         return None if path is None else (path.parent / "mlruns").as_uri()
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
         """Turn whatever MLflow or the database raises into one line."""
-        with lent(self._server.variables):
+        with lent(self.server.variables):
             try:
                 yield
             except Exception as exc:
-                raise _told(exc, self._server) from exc
+                told = _told(exc, self.server)
+                self.failed = told.outage  # then the address is looked at again first
+                raise told from exc
 
 
 def _point(metric: Any) -> MetricPoint:  # noqa: ANN401 - mlflow.entities.Metric

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.errors import TrackingError
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.tracking.address import Server
+    from kedro_mlflow_metrics.tracking.client import ClientStore
     from kedro_mlflow_metrics.tracking.store import Store
 
 __all__ = ["open_store"]
+
+_clients: process.Own[dict[str, ClientStore]] = process.Own(dict)  # by address: to open one takes a millisecond
 
 
 def open_store(server: Server, *, retries: int = 3) -> Store:
@@ -19,7 +23,10 @@ def open_store(server: Server, *, retries: int = 3) -> Store:
     if not server.http:
         from kedro_mlflow_metrics.tracking.client import ClientStore
 
-        return ClientStore(server)
+        known = _clients.value.get(server.uri)
+        if known is None or known.failed or known.server.variables != server.variables:
+            known = _clients.value[server.uri] = ClientStore(server)
+        return known
     from kedro_mlflow_metrics.tracking.rest import RestStore
 
     if not urlsplit(server.uri).hostname:
