@@ -36,10 +36,10 @@ test-oldest: .venv-oldest/.stamp
 
 test-servers: .venv/.stamp $(foreach version,$(SERVERS),$(call server_venv,$(version))/.stamp)
 	SERVER_PYTHONS="$(foreach version,$(SERVERS),$(version)=$(call server_venv,$(version))/bin/python)" \
-		$(BIN)/python -m pytest -o addopts="-ra -n2 --dist=worksteal" tests/servers
+		$(BIN)/python -m pytest -o addopts="-ra --import-mode=importlib -n2 --dist=worksteal" tests/servers
 
 test-kubeflow: .venv-kfp1/.stamp .venv-kfp2/.stamp
-	KFP1=$(KFP1) $(KFP2)/python -m pytest -o addopts="-ra -n2 --dist=worksteal" tests/kubeflow
+	KFP1=$(KFP1) $(KFP2)/python -m pytest -o addopts="-ra --import-mode=importlib -n2 --dist=worksteal" tests/kfp
 
 bench: .venv/.stamp .peer/.stamp
 	$(BIN)/python benchmarks/saves.py

@@ -28,8 +28,8 @@ import kedro
 import mlflow
 from common import ROOT, Figure, Report, Row, Server, bound, interleave, options, store
 from conftest import Project
-from faults import Proxy, mlflow_server
 from packaging.requirements import Requirement
+from support.bench import Proxy, mlflow_server
 
 FREE, NEAR = 1.05, 1.1  # of Kedro alone; of the same by hand
 HERE = Path(__file__).parent

@@ -32,8 +32,8 @@ import mlflow
 import numpy as np
 from common import Figure, Report, Row, Server, at_once, bound, interleave, options, peak_mib, saving, store
 from conftest import free_port
-from faults import MlflowServer, Proxy, mlflow_server, postgres
 from mlflow.entities import Metric
+from support.bench import MlflowServer, Proxy, mlflow_server, postgres
 
 from kedro_mlflow_metrics.points.curves import MAX_POINTS, batches
 from kedro_mlflow_metrics.points.stamp import to_curves

@@ -29,9 +29,9 @@ import mlflow
 import numpy as np
 from common import ROOT, Figure, Report, Row, Server, at_once, bound, interleave, options, peak_mib, saving, store
 from digits.nodes import split, train_network
-from faults import MlflowServer, Proxy, mlflow_server
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from support.bench import MlflowServer, Proxy, mlflow_server
 from threadpoolctl import threadpool_limits
 
 from kedro_mlflow_metrics.dataset import MlflowMetricsDataset

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kedro_cli import WarmKedro, warm_kedro
+from support.kedro_cli import WarmKedro, warm_kedro
 
 BIN = Path(sys.executable).parent
 FOREIGN = ("MLFLOW_", "KUBEFLOW", "AIRFLOW", "KEDRO_")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Project, Store
-from faults import Bench, MlflowServer, always, on_batches, said, until
+from support.bench import Bench, MlflowServer, always, on_batches, said, until
 
 PYTHONS = dict(each.split("=", 1) for each in os.environ.get("SERVER_PYTHONS", "").split())
 if not PYTHONS:

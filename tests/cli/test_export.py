@@ -11,10 +11,10 @@ import re
 import subprocess
 import sys
 
-import faults
 import pytest
 from conftest import BIN, Project
-from faults import BASE_TIME, Bench, always, from_batch, said
+from support import bench as faults
+from support.bench import BASE_TIME, Bench, always, from_batch, said
 
 from kedro_mlflow_metrics.kubeflow.rules import check
 

@@ -17,10 +17,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import faults
 import pytest
 from conftest import BIN, free_port, on_a_terminal
-from faults import Bench, always, from_batch, large, on_batches, said, saved, until
+from support import bench as faults
+from support.bench import Bench, always, from_batch, large, on_batches, said, saved, until
 
 pytestmark = pytest.mark.minutes
 FAULTS = ["refuse", "delay 2.5", "cut", "lose", "redirect", "401", "404", "413", "429", "500", "503"]

@@ -10,11 +10,11 @@ from collections import Counter
 
 import mlflow
 import pytest
-from faults import Proxy, mlflow_server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from kedro.io import DatasetError
+from support.bench import Proxy, mlflow_server
 
 from kedro_mlflow_metrics import MlflowMetricsDataset, process
 from kedro_mlflow_metrics.delivery import leftovers

@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from conftest import Project, Store, free_port
-from kedro_cli import Command, WarmKedro
+from support.kedro_cli import Command, WarmKedro
 
 HERE = Path(__file__).parent
 OVERLOADED = b"""{"error_code": "BAD_REQUEST", "message": "QueuePool limit of size 5 overflow 10 reached, connection \

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PEER = Path(__file__).parents[1] / ".peer"
+PEER = Path(__file__).parents[2] / ".peer"
 CATALOG = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
 PIPELINE = """
 from kedro.pipeline import node, pipeline

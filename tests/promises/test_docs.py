@@ -13,7 +13,7 @@ import kedro_mlflow_metrics.dataset
 from kedro_mlflow_metrics.cli import COMMANDS, metrics
 from kedro_mlflow_metrics.kubeflow.v1 import Options, names_of
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_docstring_of_the_dataset(tmp_path):

@@ -8,8 +8,8 @@ import textwrap
 
 import pytest
 from conftest import free_port
-from faults import said, until
 from kedro.io import AbstractDataset, DatasetError
+from support.bench import said, until
 
 from kedro_mlflow_metrics import MlflowMetricsDataset
 from kedro_mlflow_metrics.kubeflow.rules import check

@@ -1,6 +1,7 @@
 """Whatever is killed, and whenever: what a save accepted is in MLflow once, after the run or after a sync.
 
-``FAULTS=50 pytest tests/test_killed.py`` tries 50 random moments instead of a few; ``FAULTS_SEED`` repeats a try.
+``FAULTS=50 pytest tests/promises/test_killed.py`` tries 50 random moments instead of a few; ``FAULTS_SEED`` repeats
+a try.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from uuid import uuid4
 
 import pytest
 from conftest import Project, Store
-from faults import MlflowServer
-from kedro_cli import Command, WarmKedro
+from support.bench import MlflowServer
+from support.kedro_cli import Command, WarmKedro
 
 from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
 

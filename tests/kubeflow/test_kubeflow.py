@@ -1,4 +1,4 @@
-"""Points to Kubeflow's two forms; `kubeflow_rules`, written from its decoders, is the judge."""
+"""Points to Kubeflow's two forms; `kubeflow.rules`, written from its decoders, is the judge."""
 
 from __future__ import annotations
 
