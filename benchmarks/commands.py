@@ -27,9 +27,10 @@ from typing import NamedTuple
 import kedro
 import mlflow
 from common import ROOT, Figure, Report, Row, Server, bound, interleave, options, store
-from conftest import Project
 from packaging.requirements import Requirement
-from support.bench import Proxy, mlflow_server
+from support.project import Project
+from support.proxy import Proxy
+from support.server import mlflow_server
 
 FREE, NEAR = 1.05, 1.1  # of Kedro alone; of the same by hand
 HERE = Path(__file__).parent

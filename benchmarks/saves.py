@@ -31,9 +31,10 @@ from pathlib import Path
 import mlflow
 import numpy as np
 from common import Figure, Report, Row, Server, at_once, bound, interleave, options, peak_mib, saving, store
-from conftest import free_port
 from mlflow.entities import Metric
-from support.bench import MlflowServer, Proxy, mlflow_server, postgres
+from support.postgres import postgres
+from support.proxy import Proxy
+from support.server import MlflowServer, free_port, mlflow_server
 
 from kedro_mlflow_metrics.points.curves import MAX_POINTS, batches
 from kedro_mlflow_metrics.points.stamp import to_curves

@@ -31,7 +31,8 @@ from common import ROOT, Figure, Report, Row, Server, at_once, bound, interleave
 from digits.nodes import split, train_network
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from support.bench import MlflowServer, Proxy, mlflow_server
+from support.proxy import Proxy
+from support.server import MlflowServer, mlflow_server
 from threadpoolctl import threadpool_limits
 
 from kedro_mlflow_metrics.dataset import MlflowMetricsDataset

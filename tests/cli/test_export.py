@@ -1,4 +1,4 @@
-"""``kedro metrics export`` and ``validate``: a run in other forms, exactly, and what Kubeflow would say to a file."""
+"""``kedro metrics export``: a run in other forms, exactly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import BIN, Project
-from support import bench as faults
-from support.bench import BASE_TIME, Bench, always, from_batch, said
+from support.bench import BASE_TIME, said
+from support.project import BIN, Project
+from support.proxy import always, from_batch
 
 from kedro_mlflow_metrics.kubeflow.rules import check
 
@@ -84,20 +84,6 @@ def export(rich, kedro, tmp_path):
         return path.read_bytes().decode()
 
     return run
-
-
-@pytest.fixture(scope="session")
-def sqlite_server(tmp_path_factory, empty_store):
-    with faults.mlflow_server(tmp_path_factory.mktemp("export-server"), empty_store) as found:
-        yield found
-
-
-@pytest.fixture
-def bench(project, kedro, sqlite_server):
-    bench = Bench(project, kedro, *sqlite_server)
-    yield bench
-    bench.proxy.close()
-    bench.server.revive()
 
 
 def in_store(store, run):
@@ -520,79 +506,3 @@ def test_a_real_server(bench):
     text, asked = exported("kubeflow-v1", "--only", "train.loss", "--only", "nan last")
     assert v1(text) == {"train-loss": 1 / 102, "nan-last": 0.5}
     assert len(asked) == 1
-
-
-# validate
-
-
-@pytest.fixture(scope="session")
-def files(rich):
-    """Metrics files, good and bad."""
-    texts = {
-        "good": '{"metrics": [{"name": "loss", "numberValue": 0.25, "format": "RAW"}]}',
-        "modern": '{"metrics": [{"name": "Top_5", "numberValue": 1}]}',
-        "bad": '{"metrics": [{"name": "a", "numberValue": 1}, {"name": "b.c", "numberValue": 1}]}',
-        "nan": '{"metrics": [{"name": "a", "numberValue": NaN}]}',
-        "twice": '{"metrics": []} {}',
-    }
-    for name, text in texts.items():
-        (rich.root / f"{name}.txt").write_text(text)
-    return rich.root
-
-
-def table(out):
-    """Return the rows of the table."""
-    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
-
-
-def test_validate_a_good_file(files, kedro):
-    """Exit code 0 and one line."""
-    out = kedro.run(files, "metrics", "validate", "good.txt")
-    assert "good.txt: Kubeflow takes all of it, since version 1.0." in out
-    assert table(out) == []
-
-
-@pytest.mark.parametrize(
-    ("file", "said_of_it"),
-    [
-        ("bad.txt", ["1", "b.c", "drops this metric", "every version"]),
-        ("nan.txt", ["0", "a", "drops the whole file", "every version"]),
-        ("twice.txt", ["file", "", "drops the whole file", "2.14.0 and later, perhaps after 2.5.0"]),
-    ],
-)
-def test_validate_a_bad_file(files, kedro, file, said_of_it):
-    """Exit code 1; entry, problem, outcome and versions of each finding."""
-    (row,) = table(kedro.run(files, "metrics", "validate", file, code=1))
-    assert [*row[:2], *row[3:]] == said_of_it
-    assert row[2]
-
-
-def test_validate_for_old_versions(files, kedro):
-    """``--legacy`` judges by the names before 1.0 too."""
-    kedro.run(files, "metrics", "validate", "modern.txt")
-    (row,) = table(kedro.run(files, "metrics", "validate", "modern.txt", "--legacy", code=1))
-    assert [row[0], row[1], *row[3:]] == ["0", "Top_5", "drops this metric", "up to 0.5.2"]
-    assert "since version 0.1." in kedro.run(files, "metrics", "validate", "good.txt", "--legacy")
-
-
-def test_validate_standard_input(files, rich):
-    """``-`` reads what another program writes; findings are on standard output."""
-    done = subprocess.run(
-        [BIN / "kedro", "metrics", "validate", "-"],
-        input=(files / "bad.txt").read_text(),
-        cwd=files,
-        env=rich.environment(None),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 1, done.stderr
-    assert [row[:2] for row in table(done.stdout)] == [["1", "b.c"]]
-
-
-def test_validate_nothing(files, kedro):
-    """A file that is not there is an error of one line."""
-    command = kedro.start(files, "metrics", "validate", "nothere.txt")
-    assert command.wait() == 2
-    assert command.output.splitlines()[-1].startswith("Error: Invalid value for 'FILE': 'nothere.txt'")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Store
+from support.project import Store
 
 KFP1 = Path(os.environ.get("KFP1", "")).absolute()
 EXAMPLES = Path(__file__).parents[2] / "examples/kubeflow"

@@ -7,9 +7,9 @@ import signal
 import textwrap
 
 import pytest
-from conftest import free_port
 from kedro.io import AbstractDataset, DatasetError
 from support.bench import said, until
+from support.server import free_port
 
 from kedro_mlflow_metrics import MlflowMetricsDataset
 from kedro_mlflow_metrics.kubeflow.rules import check

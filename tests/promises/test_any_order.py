@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from kedro.io import DatasetError
-from support.bench import Proxy, mlflow_server
+from support.proxy import Proxy
+from support.server import mlflow_server
 
 from kedro_mlflow_metrics import MlflowMetricsDataset, process
 from kedro_mlflow_metrics.delivery import leftovers

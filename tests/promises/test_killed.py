@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from conftest import Project, Store
-from support.bench import MlflowServer
 from support.kedro_cli import Command, WarmKedro
+from support.project import Project, Store
+from support.server import MlflowServer
 
 from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
 

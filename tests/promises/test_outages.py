@@ -18,9 +18,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import BIN, free_port, on_a_terminal
-from support import bench as faults
-from support.bench import Bench, always, from_batch, large, on_batches, said, saved, until
+from support.bench import Bench, said, saved, until
+from support.project import BIN
+from support.proxy import always, from_batch, large, on_batches
+from support.server import free_port
+from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.minutes
 FAULTS = ["refuse", "delay 2.5", "cut", "lose", "redirect", "401", "404", "413", "429", "500", "503"]
@@ -28,41 +30,6 @@ FAULTS = ["refuse", "delay 2.5", "cut", "lose", "redirect", "401", "404", "413",
 
 def now() -> int:
     return time.time_ns() // 1_000_000
-
-
-@pytest.fixture(scope="session")
-def sqlite_server(tmp_path_factory, empty_store):
-    with faults.mlflow_server(tmp_path_factory.mktemp("outages"), empty_store) as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def database():
-    with faults.postgres() as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory, database):
-    from mlflow import MlflowClient
-
-    server = faults.MlflowServer(database[0], tmp_path_factory.mktemp("postgres"))
-    try:
-        server.start()
-        MlflowClient(server.uri).search_experiments()  # the first request makes the tables
-        yield server, faults.PostgresStore(database[0])
-    finally:
-        server.close()
-
-
-@pytest.fixture
-def bench(request, project, kedro):
-    """A bench on SQLite; on PostgreSQL if the test asks so."""
-    server, store = request.getfixturevalue(getattr(request, "param", "sqlite_server"))
-    bench = Bench(project, kedro, server, store)
-    yield bench
-    bench.proxy.close()
-    server.revive()
 
 
 # Faults that pass

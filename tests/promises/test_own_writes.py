@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.bench import Proxy
+from support.proxy import Proxy
 
 CATALOG = "".join(
     f"{name}: {{type: kedro_mlflow_metrics.MlflowMetricsDataSet}}\n" for name in ("m1", "m2", "m3", "curve", "after")

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import free_port
+from support.server import free_port
 
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.tracking.address import Server

@@ -13,8 +13,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import Project, Store
-from support.bench import Bench, MlflowServer, always, on_batches, said, until
+from support.bench import Bench, said, until
+from support.project import Project, Store
+from support.proxy import always, on_batches
+from support.server import MlflowServer
 
 PYTHONS = dict(each.split("=", 1) for each in os.environ.get("SERVER_PYTHONS", "").split())
 if not PYTHONS:

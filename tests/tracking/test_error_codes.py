@@ -1,16 +1,10 @@
-"""What an answer of MLflow's database means, and how points are sent that may be stored already."""
+"""What an answer of MLflow's database means."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.points.curves import Curve, apart
 from kedro_mlflow_metrics.tracking.store import error_code
 
 THERE, REFUSED, OUTAGE = TrackingError.ALREADY_THERE, "BAD_REQUEST", ""
@@ -38,21 +32,3 @@ def test_what_a_failure_of_the_database_means(text, meaning):
     assert error_code("BAD_REQUEST", text) == meaning
     assert TrackingError(text, code=meaning).outage == (meaning == OUTAGE)
     assert error_code("INVALID_PARAMETER_VALUE", text) == "INVALID_PARAMETER_VALUE"
-
-
-values = st.lists(st.sampled_from([1.0, math.nan, math.inf]), min_size=1, max_size=4)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(values, max_size=250), st.integers(0, 300))
-def test_pieces_that_no_version_refuses(columns, long):
-    """At most 100 points, or those of one key; NaN one by one; and nothing lost."""
-    columns = [*columns, [2.0] * long]
-    points = [Curve(f"m{key}", row, range(len(row)), range(len(row))) for key, row in enumerate(columns)]
-    pieces = list(apart(points))
-    flat = [point for piece in pieces for some in piece for point in some]
-    assert Counter(map(repr, flat)) == Counter(repr(point) for some in points for point in some)
-    for piece in pieces:
-        number = sum(map(len, piece))
-        assert 0 < number <= 100 or len(piece) == 1
-        assert number == 1 or not any(math.isnan(value) for some in piece for value in some.values)

@@ -1,0 +1,128 @@
+"""The folder of a run: which run it is, how much the journal takes, and what it says when it takes no more."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.journal import (
+    OTHER,
+    RECORD,
+    abandon,
+    begin,
+    broken,
+    curve,
+    drain,
+    flat,
+    flips,
+    folder_of,
+    read_record,
+    refused,
+    save,
+    unwritable,
+)
+
+from kedro_mlflow_metrics.journal.folder import Journal
+
+
+def test_broken_record(journal):
+    """A broken `run.json` gives way to the first line of a file; a wrong run is never named."""
+    path, ended = abandon(journal, [save(0)]), replace(RECORD, status="FAILED", end_time=7)
+    folder_of(path).write(ended)
+    assert read_record(path.parent) == ended
+    run, rng = path.parent / "run.json", random.Random(0)
+    whole, lines = run.read_bytes(), path.read_bytes()
+    for data in (b"", b"{}", *(data for _, data in list(flips(whole))[::3])):
+        run.write_bytes(data)
+        assert read_record(path.parent) == RECORD
+    for both in [False] * 300 + [True] * 300:
+        run.write_bytes(broken(whole, rng))
+        path.write_bytes(broken(lines, rng) if both else lines)
+        assert read_record(path.parent) in ((ended, RECORD, None) if both else (ended, RECORD))
+
+
+class TestLimit:
+    def message(self, journal):
+        return (
+            f"the journal {journal.folder} has reached its limit of {journal.max_bytes} bytes; send it with "
+            "'kedro metrics sync', or raise journal.max_bytes in kedro_mlflow_metrics.yml"
+        )
+
+    def test_all_or_nothing(self, tmp_path):
+        """An append that does not fit leaves nothing, however many batches it has; a smaller one still fits."""
+        journal = Journal(str(tmp_path), max_bytes=60_000)
+        file = begin(journal)
+        file.append(save(0))
+        before = file.path.read_bytes()
+        assert refused(file.append, curve("long", 9000)) == self.message(journal)
+        assert file.path.read_bytes() == before
+        file.append(save(1))
+        file.leave()
+        assert drain(file.path) == (flat(save(0), save(1)), [])
+
+    def test_others_count(self, tmp_path):
+        """The limit is for all files of the journal; what others sent and deleted is room again."""
+        journal = Journal(str(tmp_path), max_bytes=6000)
+        other = begin(journal, OTHER)
+        other.append(curve("m", 100))
+        file = begin(journal)
+        assert refused(lambda: [file.append(save(number)) for number in range(100)]) == self.message(journal)
+        assert 5700 < sum(path.stat().st_size for path in journal.folder.glob("runs/*/*")) < 6400
+        assert refused(begin, journal, replace(RECORD, run_id="third")) == self.message(journal)
+        other.acknowledge(other.read(100).end)
+        assert other.close()
+        file.append(save(100))
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """Mount a small disk of its own."""
+    (tmp_path / "disk").mkdir()
+
+    def mounted(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", tmp_path / "disk"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        return Journal(str(tmp_path / "disk"))
+
+    yield mounted
+    subprocess.run(["umount", "-l", tmp_path / "disk"], capture_output=True, check=False)
+
+
+class TestDisk:
+    def test_full(self, mount):
+        """A full disk takes all of a write or nothing of it; a file that cannot begin leaves nothing."""
+        journal = mount("size=64k")
+        filler, saves = Path(journal.root, "filler"), []
+        filler.write_bytes(bytes(30_000))
+        file = begin(journal)
+
+        def fill():
+            while True:
+                file.append(save(len(saves)))
+                saves.append(save(len(saves)))
+
+        assert refused(fill) == unwritable(journal, "No space left on device")
+        assert len(saves) > 20
+        assert refused(begin, journal, OTHER) == unwritable(journal, "No space left on device")
+        assert not list(journal.of(OTHER).path.iterdir())
+        filler.unlink()
+        file.append(save(9999))
+        file.leave()
+        assert drain(file.path) == (flat(*saves, save(9999)), [])
+
+    def test_below_a_file(self, tmp_path):
+        """A journal below a regular file is refused in one line."""
+        (tmp_path / "file.txt").touch()
+        journal = Journal(str(tmp_path), "file.txt/sub")
+        assert refused(begin, journal) == unwritable(journal, "Not a directory")
+        assert refused(journal.of(RECORD).write, RECORD) == unwritable(journal, "Not a directory")
+
+    def test_read_only(self, mount):
+        """So is one on a disk that is read-only."""
+        journal = mount("ro")
+        assert refused(begin, journal) == unwritable(journal, "Read-only file system")

@@ -1,0 +1,140 @@
+"""Real MLflow servers: one that can be killed, stopped and started again, and one as a user starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.project import BIN, Store
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class MlflowServer:
+    """A real MLflow server that can be killed, stopped and started again on the same port and store.
+
+    ``python`` is that of another environment where the server's version is not to be the client's.
+    """
+
+    def __init__(self, store_uri: str, folder: Path, python: Path | str = sys.executable) -> None:
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"server-{self.port}.log"
+        self.pid = 0
+        self._factory = subprocess.Popen(
+            [python, Path(__file__).with_name("serve.py"), store_uri, str(self.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log.open("w"),
+            text=True,
+        )
+
+    def start(self, *, wait: bool = True) -> MlflowServer:
+        """Start; the process is forked from a warm one, so this takes about a second."""
+        assert not self.pid
+        self._factory.stdin.write("\n")
+        self._factory.stdin.flush()
+        self.pid = int(self._factory.stdout.readline())
+        if wait:
+            self.wait()
+        return self
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2):
+                return
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill -9."""
+        if self.pid:
+            self.signal(signal.SIGKILL)
+            self.pid = 0
+            while True:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", self.port)):
+                        return
+                time.sleep(0.01)
+
+    def hang(self) -> None:
+        """Stop it, so that it takes connections and never answers."""
+        self.signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def revive(self) -> None:
+        """Make it answer again, whatever was done to it."""
+        if self.pid:
+            self.go_on()
+        else:
+            self.start()
+
+    def close(self) -> None:
+        if self.pid:
+            self.signal(signal.SIGKILL)
+        self._factory.stdin.close()
+        self._factory.wait(20)
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, empty_store: Path) -> Iterator[tuple[MlflowServer, Store]]:
+    """Start a server on a SQLite store of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(empty_store, folder / "mlflow.db")
+    server = MlflowServer(f"sqlite:///{folder}/mlflow.db", folder)
+    try:
+        yield server.start(), Store(folder / "mlflow.db")
+    finally:
+        server.close()
+
+
+@contextlib.contextmanager
+def command_server(folder: Path, empty_store: Path) -> Iterator[tuple[str, Store]]:
+    """Start ``mlflow server`` as a user does, on a SQLite store of its own; yields its address and the store."""
+    shutil.copy(empty_store, folder / "mlflow.db")
+    port = free_port()
+    process = subprocess.Popen(
+        [BIN / "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+        + ["--artifacts-destination", f"{folder}/artifacts", "--port", str(port), "--workers", "1"],
+        env={
+            **os.environ,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+        },
+        stdout=(folder / "log").open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(f"{uri}/health", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.3)
+        yield uri, Store(folder / "mlflow.db")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)

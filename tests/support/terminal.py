@@ -1,0 +1,28 @@
+"""A command that believes to have a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import time
+
+
+def on_a_terminal(command: list[object], **options: object) -> str:
+    """Run a command whose standard error is a terminal, and return what that showed."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **options.pop("env", {})}
+    process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=environment, **options)
+    os.close(theirs)
+    shown, deadline = b"", time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    assert process.wait(30) == 0, shown
+    return shown.decode()
