@@ -13,7 +13,7 @@ import pytest
 from support.bench import Bench
 from support.kedro_cli import WarmKedro, warm_kedro
 from support.postgres import PostgresStore, postgres
-from support.project import Project, Store
+from support.project import ENTRY, PIPELINES, Project, Store
 from support.server import MlflowServer, command_server, mlflow_server
 
 FOREIGN = ("MLFLOW_", "KUBEFLOW", "AIRFLOW", "KEDRO_")
@@ -54,6 +54,14 @@ def kedro() -> WarmKedro:
 def project(tmp_path: Path, empty_store: Path) -> Project:
     """A Kedro project with MLflow's default store, already migrated."""
     return Project(tmp_path / "project", empty_store)
+
+
+@pytest.fixture
+def simple(project: Project) -> Project:
+    """A project with one entry, ``m``, and the pipelines of ``simple.py``."""
+    project.catalog(ENTRY)
+    project.pipeline(PIPELINES / "simple.py")
+    return project
 
 
 @pytest.fixture(scope="session")

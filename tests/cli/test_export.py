@@ -13,50 +13,12 @@ import sys
 
 import pytest
 from support.bench import BASE_TIME, said
-from support.project import BIN, Project
+from support.project import BIN, PIPELINES, Project
 from support.proxy import always, from_batch
 
 from kedro_mlflow_metrics.kubeflow.rules import check
 
 CATALOG = 'm: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: ""}\n'
-PIPELINE = """
-import math
-from kedro.pipeline import node, pipeline
-
-nan, inf = math.nan, math.inf
-
-def curve(*values):
-    return [{"value": value, "step": step, "timestamp": 1_700_000_000_000 + step} for step, value in enumerate(values)]
-
-def metrics():
-    return {
-        "train.loss": curve(*(1 / (step + 3) for step in range(100))),
-        "one": curve(0.1),
-        "twice": [*curve(1), {"value": 2, "step": 0, "timestamp": 1_700_000_000_001}],
-        "nan last": curve(0.5, nan),
-        "inf_last": curve(7, inf),
-        "-inf_last": curve(8, -inf),
-        "only nan": curve(nan),
-        "big": curve(1.5e308, -1.5e308),
-        "tiny": curve(5e-324),
-        "an odd/name:1": curve(1),
-        "Größe": curve(2),
-        "_x-": curve(3),
-        "long" * 25: curve(4),
-        "acc": curve(5), "Acc": curve(6),
-        "display_name": curve(9),
-        **{f"n{number:02}": curve(number, number / 7) for number in range(60)},
-    }
-
-def small():
-    return {"a": curve(1, 2), "b.c": curve(3)}
-
-def register_pipelines():
-    return {
-        "rich": pipeline([node(metrics, None, "m")]),
-        "small": pipeline([node(small, None, "m")]),
-    }
-"""
 IN_STORE = "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, timestamp"
 EXPORT = ("metrics", "export")
 
@@ -66,7 +28,7 @@ def rich(tmp_path_factory, empty_store, kedro):
     """A project with a run of all kinds of metrics and, later, a small one; exports change nothing."""
     project = Project(tmp_path_factory.mktemp("export") / "project", empty_store)
     project.catalog(CATALOG)
-    project.pipeline(PIPELINE)
+    project.pipeline(PIPELINES / "rich.py")
     for pipeline in ("rich", "small"):
         kedro.run(project.root, "run", "--pipeline", pipeline)
     return project
@@ -479,7 +441,7 @@ def test_the_server_is_down(bench):
 def test_a_real_server(bench):
     """All forms of all kinds of metrics over HTTP; for the last values only those not finite need their history."""
     bench.project.catalog(CATALOG)
-    bench.project.pipeline(PIPELINE)
+    bench.project.pipeline(PIPELINES / "rich.py")
     bench.kedro.run(bench.root, "run", "--pipeline", "rich")
     ((run, *_),) = bench.runs
     path, points = bench.root / "exported", in_store(bench.store, run)

@@ -12,30 +12,12 @@ import urllib.error
 import urllib.request
 
 import pytest
+from support.project import ENTRY
 from support.server import free_port
 
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.connect import open_store
-
-CATALOG = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
-PIPELINE = """
-from kedro.pipeline import node, pipeline
-
-def metrics():
-    print("COMPUTED")
-    return {"a": 1}
-
-def register_pipelines():
-    return {"__default__": pipeline([node(metrics, None, "m")]), "without": pipeline([node(lambda: 1, None, "x")])}
-"""
-
-
-@pytest.fixture
-def simple(project):
-    project.catalog(CATALOG)
-    project.pipeline(PIPELINE)
-    return project
 
 
 class Gate(http.server.BaseHTTPRequestHandler):
@@ -194,7 +176,7 @@ def test_unknown_run(simple, way):
     elif way == "environment":
         env = {"MLFLOW_RUN_ID": "nobody"}
     else:
-        simple.catalog(CATALOG.replace("}", ", run_id: nobody}"))
+        simple.catalog(ENTRY.replace("}", ", run_id: nobody}"))
     assert refused(simple, *arguments, env=env) == (
         f"MLflow at {simple.store.uri} has no run 'nobody'; correct the run id, or the address"
     )
@@ -203,9 +185,8 @@ def test_unknown_run(simple, way):
 
 def test_unknown_run_of_one_of_two_entries(simple):
     """One entry names a run that does not exist: the other's run is not opened either."""
-    simple.catalog(CATALOG + CATALOG.replace("m:", "n:").replace("}", ", run_id: nobody}"))
-    simple.pipeline(PIPELINE.replace('"m")])', '"m"), node(lambda: {"b": 1}, None, "n")])', 1))
-    assert "has no run 'nobody'" in refused(simple)
+    simple.catalog(ENTRY + ENTRY.replace("m:", "n:").replace("}", ", run_id: nobody}"))
+    assert "has no run 'nobody'" in refused(simple, "--pipeline", "two")
     assert simple.store.runs == []
 
 
@@ -256,7 +237,7 @@ def test_settings(simple, text, message):
 
 def test_prefix(simple):
     """A prefix that MLflow does not take."""
-    simple.catalog(CATALOG.replace("}", ', prefix: "loss (%)"}'))
+    simple.catalog(ENTRY.replace("}", ', prefix: "loss (%)"}'))
     assert refused(simple) == (
         "dataset 'm': MLflow does not take the prefix 'loss (%)'; give the entry one that it takes, "
         "such as prefix: loss _"

@@ -7,10 +7,8 @@ import signal
 import time
 
 import pytest
+from support.project import ENTRY, PIPELINES
 
-CATALOG = """
-m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}
-"""
 ORIGIN = """
 from kedro.pipeline import node, pipeline
 
@@ -23,39 +21,6 @@ def metrics():
 def register_pipelines():
     return {"__default__": pipeline([node(metrics, None, "my_model_metrics")])}
 """
-SIMPLE = """
-from kedro.pipeline import node, pipeline
-
-def metrics():
-    return {"a": 1}
-
-def nothing():
-    return 1
-
-def look():
-    import sys
-    print("MLFLOW LOADED", "mlflow" in sys.modules)
-    return 1
-
-def breaks():
-    raise RuntimeError("on purpose")
-
-def waits():
-    import time
-    print("WAITING", flush=True)
-    time.sleep(60)
-
-def register_pipelines():
-    first = node(metrics, None, "m")
-    return {
-        "__default__": pipeline([first]),
-        "breaks": pipeline([first, node(breaks, None, "x", name="zbreaks")]),
-        "waits": pipeline([first, node(waits, None, "x", name="zwaits")]),
-        "without": pipeline([node(look, None, "x")]),
-    }
-"""
-
-
 WORKER = """
 import sys
 from kedro.pipeline import node, pipeline
@@ -72,13 +37,6 @@ def without():
 def register_pipelines():
     return {"__default__": pipeline([node(without, None, "nothing"), node(metrics, "nothing", "m")])}
 """
-
-
-@pytest.fixture
-def simple(project):
-    project.catalog(CATALOG)
-    project.pipeline(SIMPLE)
-    return project
 
 
 def new_run(store, status="RUNNING", **tags):
@@ -173,7 +131,7 @@ def test_a_run_of_others_is_joined_and_left_as_it_was(simple, way, status):
     elif way == "parameter":
         simple.kedro("run", "--params", f"mlflow_run_id={ident}")
     elif way == "entry":
-        simple.catalog(CATALOG.replace("}", f", run_id: {ident}}}"))
+        simple.catalog(ENTRY.replace("}", f", run_id: {ident}}}"))
         simple.kedro("run")
     else:
         simple.python(f"""
@@ -219,12 +177,8 @@ def test_two_sessions_one_after_the_other(simple):
 
 def test_two_sessions_at_once(simple):
     """Two sessions in two threads make two runs, each with its own points and active run."""
-    simple.pipeline(
-        SIMPLE.replace(
-            'return {"a": 1}',
-            'import mlflow, time; time.sleep(1); mlflow.log_metric("inside", 1); time.sleep(1); return {"a": 1}',
-        )
-    )
+    sleeps = 'import mlflow; time.sleep(1); mlflow.log_metric("inside", 1); time.sleep(1); return {"a": 1}'
+    simple.pipeline((PIPELINES / "simple.py").read_text().replace('return {"a": 1}', sleeps))
     simple.python("""
         import os, threading
         from kedro.framework.session import KedroSession
@@ -244,95 +198,6 @@ def test_two_sessions_at_once(simple):
         assert simple.store.points(run["run_uuid"]) == {"m.a": [(0, 1.0)], "inside": [(0, 1.0)]}
 
 
-def test_without_metrics(simple):
-    """A pipeline without metrics datasets opens no run and never imports mlflow."""
-    out = simple.kedro("run", "--pipeline", "without", cold=True).stdout
-    assert "MLFLOW LOADED False" in out
-    assert simple.store.runs == []
-
-
-def test_hook_twice(simple):
-    """The hook from the entry point and from settings.py at once logs once, into one run."""
-    simple.write(
-        "src/proj/settings.py",
-        "from kedro_mlflow_metrics import MlflowPipelineHook\nHOOKS = (MlflowPipelineHook(),)\n",
-    )
-    simple.kedro("run")
-    assert simple.store.points() == {"m.a": [(0, 1.0)]}
-    assert simple.store.run["status"] == "FINISHED"
-
-
-@pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
-def test_switched_off(simple, runner):
-    """`enabled: false` logs nothing."""
-    simple.settings("enabled: false\n")
-    simple.kedro("run", "--runner", runner)
-    assert simple.store.runs == []
-
-
-@pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
-def test_switched_off_loads_from_memory(project, runner):
-    """Switched off for one pipeline, a later node's load gets what was saved."""
-    project.catalog(CATALOG)
-    project.settings("disabled_pipelines: [quiet]\n")
-    project.pipeline("""
-        from kedro.pipeline import node, pipeline
-        def show(m):
-            print("SHOWN", m)
-        def metrics():
-            return {"a": [1, 2]}
-        def register_pipelines():
-            nodes = pipeline([node(metrics, None, "m"), node(show, "m", None)])
-            return {"__default__": nodes, "quiet": nodes}
-    """)
-    out = project.kedro("run", "--pipeline", "quiet", "--runner", runner).stdout
-    assert "SHOWN {'a': [{'value': 1.0, 'step': 0}, {'value': 2.0, 'step': 1}]}" in out
-    assert project.store.runs == []
-
-
-def test_run_settings(simple):
-    """Name, tags, experiment, separator and address come from the settings file."""
-    simple.settings("""
-        tracking_uri: sqlite:///mlflow.db
-        experiment: mine
-        separator: /
-        run: {name: nightly, tags: {team: blue, size: 3}}
-    """)
-    simple.kedro("run")
-    run = simple.store.run
-    assert run["name"] == "nightly"
-    assert simple.store.experiment(run["run_uuid"]) == "mine"
-    assert simple.store.points() == {"m/a": [(0, 1.0)]}
-    assert {"team": "blue", "size": "3"}.items() <= simple.store.tags(run["run_uuid"]).items()
-
-
-def test_not_active(project):
-    """`run.active: false` lets nodes start runs of their own."""
-    project.catalog(CATALOG)
-    project.settings("run: {active: false}\n")
-    project.pipeline("""
-        from kedro.pipeline import node, pipeline
-        def own():
-            import mlflow
-            with mlflow.start_run(run_name="own"):
-                mlflow.log_metric("mine", 1)
-            return {"a": 1}
-        def register_pipelines():
-            return {"__default__": pipeline([node(own, None, "m")])}
-    """)
-    project.kedro("run")
-    points = {run["name"]: project.store.points(run["run_uuid"]) for run in project.store.runs}
-    assert points == {"__default__": {"m.a": [(0, 1.0)]}, "own": {"mine": [(0, 1.0)]}}
-
-
-def test_environment_wins_over_the_file(simple, store):
-    """MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME win over the settings."""
-    simple.settings("tracking_uri: sqlite:///other.db\nexperiment: file\n")
-    simple.kedro("run", env={"MLFLOW_TRACKING_URI": store.uri, "MLFLOW_EXPERIMENT_NAME": "env"})
-    assert store.experiment(store.run["run_uuid"]) == "env"
-    assert not (simple.root / "other.db").exists()
-
-
 def test_run_key(simple):
     """Sessions with one run key write into one run; FINISHED does not hide FAILED."""
     simple.settings("run: {key: together}\n")
@@ -341,38 +206,6 @@ def test_run_key(simple):
     simple.kedro("run", "--pipeline", "breaks", fails=True)
     simple.kedro("run")
     assert simple.store.run["status"] == "FAILED"
-
-
-def test_iterator_trains_inside_save(project):
-    """`return epochs(), model` trains inside save with the run active; steps go on; the model is saved after."""
-    project.catalog(CATALOG)
-    project.pipeline("""
-        from kedro.pipeline import node, pipeline
-        def train():
-            import mlflow
-            model = []
-            def epochs():
-                for epoch in range(3):
-                    model.append(epoch)
-                    mlflow.log_metric("inside", epoch, step=epoch)
-                    yield {"loss": 1 / (epoch + 1)}
-            return epochs(), model
-        def chunks():
-            for value in (5, 6):
-                yield {"chunk": value}
-        def use(model):
-            print("MODEL", model)
-        def register_pipelines():
-            return {"__default__": pipeline([node(train, None, ["m", "model"]), node(use, "model", None)]),
-                    "chunks": pipeline([node(chunks, None, "m")])}
-    """)
-    assert "MODEL [0, 1, 2]" in project.kedro("run").stdout
-    assert project.store.points() == {
-        "m.loss": [(0, 1.0), (1, 0.5), (2, 1 / 3)],
-        "inside": [(0, 0.0), (1, 1.0), (2, 2.0)],
-    }
-    project.kedro("run", "--pipeline", "chunks")
-    assert project.store.points(project.store.runs[1]["run_uuid"]) == {"m.chunk": [(0, 5.0), (1, 6.0)]}
 
 
 def test_only_missing_outputs(simple):
@@ -386,31 +219,6 @@ def test_only_missing_outputs(simple):
     simple.kedro("run", "--only-missing-outputs")
     assert len(simple.store.runs) == 2
     assert simple.store.points(simple.store.runs[1]["run_uuid"]) == {"m.a": [(0, 1.0)]}
-
-
-def test_notebook(simple):
-    """A catalog from `context.catalog` gives prefixes, and finds the project's store from any folder."""
-    (simple.root / "notebooks").mkdir()
-    out = simple.python(
-        """
-        from pathlib import Path
-        from kedro.framework.session import KedroSession
-        from kedro.framework.startup import bootstrap_project
-        root = Path.cwd().parent
-        bootstrap_project(root)
-        with KedroSession.create(project_path=root) as session:
-            catalog = session.load_context().catalog
-        assert not catalog.exists("m")
-        catalog.save("m", {"a": 1})
-        catalog.save("m", {"a": 2})
-        print("LOADED", catalog.load("m"))
-        """,
-        cwd="notebooks",
-    )
-    assert "LOADED {'a': [{'value': 1.0, 'step': 0}, {'value': 2.0, 'step': 1}]}" in out
-    assert simple.store.points() == {"m.a": [(0, 1.0), (1, 2.0)]}
-    assert simple.store.experiment(simple.store.run["run_uuid"]) == "proj"
-    assert simple.store.run["status"] == "FINISHED"
 
 
 def test_same_prefix_warns(project):

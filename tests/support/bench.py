@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.kedro_cli import Command, WarmKedro
-from support.project import Project, Store
+from support.project import PIPELINES, Project, Store
 from support.proxy import Proxy
 from support.server import MlflowServer
 
@@ -17,59 +17,6 @@ BASE_TIME = 1_700_000_000_000
 METRICS_CATALOG = "".join(
     f"{name}: {{type: kedro_mlflow_metrics.MlflowMetricsDataSet}}\n" for name in ("curve", "big", "one")
 )
-METRICS_PIPELINE = """
-import json, logging, os, sys, threading, time
-from collections import Counter
-from itertools import count
-from pathlib import Path
-
-import mlflow
-from kedro.pipeline import node, pipeline
-
-def point(i):
-    return {"value": i / 4, "step": i, "timestamp": 1_700_000_000_000 + i}
-
-def epochs(p):
-    "Yield ``count`` dicts, and more while the file ``hold`` stands there."
-    connects, told, yielded = [], [], os.open("yielded", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-    if "kill" in p:
-        sys.addaudithook(lambda what, _: what == "socket.connect" and connects.append(threading.current_thread().name))
-        logging.getLogger("kedro.mlflow_metrics").addFilter(lambda record: told.append(record.levelname) or True)
-    for i in count():
-        if i >= p["count"] and not Path("hold").exists():
-            break
-        yield {"loss": point(i), **({"odd": point(i)} if "odd" in p and i % p["odd"] == 0 else {})}
-        os.pwrite(yielded, b"%d" % (i + 1), 0)
-        if i == p.get("at"):
-            os.kill(*p["kill"])
-            while "WARNING" not in told:
-                time.sleep(0.01)
-            connects.clear()
-        time.sleep(p.get("pause", 0))
-    print("CONNECTS", json.dumps(Counter(connects)))
-
-def look(metrics, p):
-    print("ACTIVE", mlflow.active_run())
-    print("LOADED", json.dumps(metrics))
-    if p.get("fails"):
-        raise ValueError("as wished")
-
-def big(p):
-    return {"loss": [point(i) for i in range(p["count"])]}
-
-def register_pipelines():
-    stream = node(lambda p: (epochs(p), "model"), "parameters", ["curve", "model"], name="stream")
-    return {
-        "stream": pipeline([stream]),
-        "chunks": pipeline([node(epochs, "parameters", "curve", name="chunks")]),
-        "follow": pipeline([stream, node(look, ["curve", "parameters"], None, name="look")]),
-        "big": pipeline([node(big, "parameters", "big", name="big")]),
-        "one": pipeline([
-            node(lambda: ({"loss": point(0)}, 1), None, ["one", "done"], name="one"),
-            node(lambda _: print("THREADS", len(threading.enumerate())), "done", None, name="threads"),
-        ]),
-    }
-"""
 IN_MLFLOW = """
     SELECT key, step, timestamp, value FROM metrics m JOIN runs r ON m.run_uuid = r.run_uuid
     JOIN experiments e ON e.experiment_id = r.experiment_id WHERE e.name = ?
@@ -107,7 +54,7 @@ class Bench:
         self.proxy = Proxy(server.uri)
         self.experiment = self.root.parent.name
         project.catalog(METRICS_CATALOG)
-        project.pipeline(METRICS_PIPELINE)
+        project.pipeline(PIPELINES / "streams.py")
         self.settings()
 
     def settings(self, uri: str | None = None, **more: object) -> None:

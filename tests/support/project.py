@@ -13,6 +13,8 @@ from pathlib import Path
 from support.kedro_cli import warm_kedro
 
 BIN = Path(sys.executable).parent
+PIPELINES = Path(__file__).with_name("pipelines")
+ENTRY = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
 
 
 class Store:
@@ -81,8 +83,9 @@ class Project:
     def write(self, path: str, text: str) -> None:
         (self.root / path).write_text(textwrap.dedent(text))
 
-    def pipeline(self, code: str) -> None:
-        self.write("src/proj/pipeline_registry.py", code)
+    def pipeline(self, code: str | Path) -> None:
+        """Write the pipelines: one of the files in `PIPELINES`, or a text."""
+        self.write("src/proj/pipeline_registry.py", code.read_text() if isinstance(code, Path) else code)
 
     def catalog(self, text: str) -> None:
         self.write("conf/base/catalog.yml", text)

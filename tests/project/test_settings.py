@@ -1,0 +1,77 @@
+"""What each setting does, and that MLflow's own variables win over them."""
+
+from __future__ import annotations
+
+import pytest
+from support.project import ENTRY
+
+
+@pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
+def test_switched_off(simple, runner):
+    """`enabled: false` logs nothing."""
+    simple.settings("enabled: false\n")
+    simple.kedro("run", "--runner", runner)
+    assert simple.store.runs == []
+
+
+@pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
+def test_switched_off_loads_from_memory(project, runner):
+    """Switched off for one pipeline, a later node's load gets what was saved."""
+    project.catalog(ENTRY)
+    project.settings("disabled_pipelines: [quiet]\n")
+    project.pipeline("""
+        from kedro.pipeline import node, pipeline
+        def show(m):
+            print("SHOWN", m)
+        def metrics():
+            return {"a": [1, 2]}
+        def register_pipelines():
+            nodes = pipeline([node(metrics, None, "m"), node(show, "m", None)])
+            return {"__default__": nodes, "quiet": nodes}
+    """)
+    out = project.kedro("run", "--pipeline", "quiet", "--runner", runner).stdout
+    assert "SHOWN {'a': [{'value': 1.0, 'step': 0}, {'value': 2.0, 'step': 1}]}" in out
+    assert project.store.runs == []
+
+
+def test_run_settings(simple):
+    """Name, tags, experiment, separator and address come from the settings file."""
+    simple.settings("""
+        tracking_uri: sqlite:///mlflow.db
+        experiment: mine
+        separator: /
+        run: {name: nightly, tags: {team: blue, size: 3}}
+    """)
+    simple.kedro("run")
+    run = simple.store.run
+    assert run["name"] == "nightly"
+    assert simple.store.experiment(run["run_uuid"]) == "mine"
+    assert simple.store.points() == {"m/a": [(0, 1.0)]}
+    assert {"team": "blue", "size": "3"}.items() <= simple.store.tags(run["run_uuid"]).items()
+
+
+def test_not_active(project):
+    """`run.active: false` lets nodes start runs of their own."""
+    project.catalog(ENTRY)
+    project.settings("run: {active: false}\n")
+    project.pipeline("""
+        from kedro.pipeline import node, pipeline
+        def own():
+            import mlflow
+            with mlflow.start_run(run_name="own"):
+                mlflow.log_metric("mine", 1)
+            return {"a": 1}
+        def register_pipelines():
+            return {"__default__": pipeline([node(own, None, "m")])}
+    """)
+    project.kedro("run")
+    points = {run["name"]: project.store.points(run["run_uuid"]) for run in project.store.runs}
+    assert points == {"__default__": {"m.a": [(0, 1.0)]}, "own": {"mine": [(0, 1.0)]}}
+
+
+def test_environment_wins_over_the_file(simple, store):
+    """MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME win over the settings."""
+    simple.settings("tracking_uri: sqlite:///other.db\nexperiment: file\n")
+    simple.kedro("run", env={"MLFLOW_TRACKING_URI": store.uri, "MLFLOW_EXPERIMENT_NAME": "env"})
+    assert store.experiment(store.run["run_uuid"]) == "env"
+    assert not (simple.root / "other.db").exists()
