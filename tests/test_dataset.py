@@ -26,8 +26,8 @@ def run(store) -> Iterator[mlflow.ActiveRun]:
 
 
 def saved(data, prefix="m", **load_args):
-    MlflowMetricsDataset(prefix=prefix).save(data)
-    return MlflowMetricsDataset(prefix=prefix, load_args=load_args or None).load()
+    MlflowMetricsDataSet(prefix=prefix).save(data)
+    return MlflowMetricsDataSet(prefix=prefix, load_args=load_args or None).load()
 
 
 class TestLoad:
@@ -77,17 +77,17 @@ class TestLoad:
     def test_prefixes_do_not_mix(self, run):
         """Prefix `a` never sees `ab.x`; dataset `model` never sees those of `model.metrics`."""
         pair = {
-            "model": MlflowMetricsDataset(),
-            "model.metrics": MlflowMetricsDataset(),
-            "rest": MlflowMetricsDataset(prefix=""),
+            "model": MlflowMetricsDataSet(),
+            "model.metrics": MlflowMetricsDataSet(),
+            "rest": MlflowMetricsDataSet(prefix=""),
         }
         catalog = DataCatalog(pair)
         catalogs.remember(catalog)
-        MlflowMetricsDataset(prefix="ab").save({"x": 1})
-        MlflowMetricsDataset(prefix="a").save({"y": 2})
+        MlflowMetricsDataSet(prefix="ab").save({"x": 1})
+        MlflowMetricsDataSet(prefix="a").save({"y": 2})
         catalog.save("model", {"acc": 1})
         catalog.save("model.metrics", {"acc": 2})
-        assert MlflowMetricsDataset(prefix="a").load() == {"y": 2.0}
+        assert MlflowMetricsDataSet(prefix="a").load() == {"y": 2.0}
         assert catalog.load("model") == {"acc": 1.0}
         assert catalog.load("model.metrics") == {"acc": 2.0}
         assert catalog.load("rest") == {"ab.x": 1.0, "a.y": 2.0}
@@ -95,7 +95,7 @@ class TestLoad:
     def test_by_run_id(self, run):
         """An entry with a run_id reads and writes that run, active or not."""
         other = mlflow.MlflowClient().create_run("0").info.run_id
-        dataset = MlflowMetricsDataset(prefix="m", run_id=other)
+        dataset = MlflowMetricsDataSet(prefix="m", run_id=other)
         assert not dataset.exists()
         dataset.save({"a": 1})
         assert dataset.exists()
@@ -105,7 +105,7 @@ class TestLoad:
     def test_nothing_there(self, run, store):
         """No such metrics: the error says what was looked for, and where."""
         with pytest.raises(DatasetError) as error:
-            MlflowMetricsDataset(prefix="m").load()
+            MlflowMetricsDataSet(prefix="m").load()
         assert str(error.value) == (
             f"the run {run.info.run_id} in MLflow at {store.uri} has no metrics that start with 'm.'"
         )
@@ -114,12 +114,12 @@ class TestLoad:
         """No run: nothing is created."""
         mlflow.set_tracking_uri(store.uri)
         with pytest.raises(DatasetError) as error:
-            MlflowMetricsDataset(prefix="m").load()
+            MlflowMetricsDataSet(prefix="m").load()
         assert str(error.value) == (
             "there is no MLflow run to load from; give the entry a run_id, start the pipeline with "
             "--params mlflow_run_id=..., or save metrics first"
         )
-        assert not MlflowMetricsDataset(prefix="m").exists()
+        assert not MlflowMetricsDataSet(prefix="m").exists()
         assert store.runs == []
         mlflow.set_tracking_uri(None)
 
@@ -128,13 +128,13 @@ class TestSave:
     def test_a_bad_last_key_logs_nothing(self, run, store):
         """All of a save is checked before any of it is written."""
         with pytest.raises(DatasetError) as error:
-            MlflowMetricsDataset(prefix="m").save([{"a": list(range(3000))}, {"b": 1, "c": "bad"}])
+            MlflowMetricsDataSet(prefix="m").save([{"a": list(range(3000))}, {"b": 1, "c": "bad"}])
         assert str(error.value).startswith("dict 1, metric 'c': got 'bad' (str); accepted: a number, ")
         assert store.points() == {}
 
     def test_steps_go_on(self, run, store):
         """From save to save; a fresh object, as in a retried task, begins again."""
-        dataset = MlflowMetricsDataset(prefix="m")
+        dataset = MlflowMetricsDataSet(prefix="m")
         dataset.save({"a": [1, 2]})
         with pytest.raises(DatasetError):
             dataset.save({"a": 9, "b": None})
@@ -154,13 +154,13 @@ class TestSave:
             raise RuntimeError("boom")
 
         with pytest.raises(DatasetError, match="boom") as error:
-            MlflowMetricsDataset(prefix="m").save(epochs())
+            MlflowMetricsDataSet(prefix="m").save(epochs())
         assert isinstance(error.value.__cause__, RuntimeError)
         assert store.points() == {"m.a": [(0, 1.0), (1, 2.0)]}
 
     def test_on_invalid_warn(self, run, store, caplog):
         """The bad mapping is left out and named in one warning."""
-        dataset = MlflowMetricsDataset(prefix="m", save_args={"on_invalid": "warn"})
+        dataset = MlflowMetricsDataSet(prefix="m", save_args={"on_invalid": "warn"})
         dataset.save(iter([{"a": 1}, {"a": 2, "b": "x"}, {"a": 3}]))
         assert store.points() == {"m.a": [(0, 1.0), (1, 3.0)]}
         (record,) = [record for record in caplog.records if record.name == "kedro.mlflow_metrics"]
@@ -170,14 +170,14 @@ class TestSave:
         """Empty containers log nothing and open no run."""
         mlflow.set_tracking_uri(store.uri)
         for empty in ({}, [], {"a": []}, {"a": {}}, iter(())):
-            MlflowMetricsDataset(prefix="m").save(empty)
+            MlflowMetricsDataSet(prefix="m").save(empty)
         assert store.runs == []
         mlflow.set_tracking_uri(None)
 
     def test_without_a_run_opens_one(self, store):
         """MLflow's fluent rule: a new run becomes active."""
         mlflow.set_tracking_uri(store.uri)
-        dataset = MlflowMetricsDataset()
+        dataset = MlflowMetricsDataSet()
         dataset.save({"a": 1})
         assert mlflow.active_run().info.run_id == store.run["run_uuid"]
         mlflow.end_run()
@@ -187,7 +187,7 @@ class TestSave:
 
     def test_batches(self, run, store):
         """More points than one batch, of several keys, all arrive."""
-        MlflowMetricsDataset(prefix="m").save([{"a": 1, "b": [1, 2]} for _ in range(1500)])
+        MlflowMetricsDataSet(prefix="m").save([{"a": 1, "b": [1, 2]} for _ in range(1500)])
         points = store.points()
         assert [step for step, _ in points["m.a"]] == list(range(1500))
         assert [step for step, _ in points["m.b"]] == list(range(3000))
@@ -197,7 +197,7 @@ class TestSave:
         uri, store = server
         mlflow.set_tracking_uri(uri)
         with mlflow.start_run(experiment_id="0") as active:
-            dataset = MlflowMetricsDataset(prefix="m")
+            dataset = MlflowMetricsDataSet(prefix="m")
             long = "é" * 248
             dataset.save({"a": list(range(2500)), "n": [math.nan, math.inf, -math.inf], long: list(range(1200))})
             back = dataset.load()
@@ -210,7 +210,7 @@ class TestSave:
 
     def test_cached(self, run, store):
         """In a CachedDataset it saves and loads; an iterator is refused before its first item."""
-        catalog = DataCatalog({"c": CachedDataset(MlflowMetricsDataset())})
+        catalog = DataCatalog({"c": CachedDataset(MlflowMetricsDataSet())})
         catalogs.remember(catalog)
         catalog.save("c", {"a": 1})
         assert store.points() == {"c.a": [(0, 1.0)]}
@@ -227,7 +227,7 @@ class TestConstructor:
 
     def test_pickles_and_describes(self):
         """It pickles, keeps metadata, and describes itself without network."""
-        dataset = MlflowMetricsDataset(prefix="p", metadata={"team": 1})
+        dataset = MlflowMetricsDataSet(prefix="p", metadata={"team": 1})
         copy = pickle.loads(pickle.dumps(dataset))
         assert copy.metadata == {"team": 1}
         assert "MlflowMetricsDataSet(" in str(copy)
@@ -257,12 +257,12 @@ class TestConstructor:
     def test_refused(self, arguments, message):
         """A wrong argument is one line with a close match."""
         with pytest.raises(DatasetError) as error:
-            MlflowMetricsDataset(**arguments)
+            MlflowMetricsDataSet(**arguments)
         assert str(error.value) == message
 
     def test_versioned(self):
         """`versioned: true` is refused with the reason."""
-        entry = {"m": {"type": "kedro_mlflow_metrics.MlflowMetricsDataset", "versioned": True}}
+        entry = {"m": {"type": "kedro_mlflow_metrics.MlflowMetricsDataSet", "versioned": True}}
         with pytest.raises(DatasetError, match="every MLflow run is a version of its metrics; remove 'versioned'"):
             DataCatalog.from_config(entry).load("m")
 
@@ -295,7 +295,7 @@ def test_load_after_save(store, data):
     """load(save(x)) == x, under the rules of the table, NaN and infinities included."""
     mlflow.set_tracking_uri(store.uri)
     with mlflow.start_run(experiment_id="0"):
-        dataset = MlflowMetricsDataset(prefix="m")
+        dataset = MlflowMetricsDataSet(prefix="m")
         dataset.save(data)
         back = dataset.load()
     mlflow.set_tracking_uri(None)

@@ -11,7 +11,7 @@ from kedro.io import AbstractDataset, DatasetError
 from support.bench import said, until
 from support.server import free_port
 
-from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics import MlflowMetricsDataSet
 from kedro_mlflow_metrics.kubeflow.rules import check
 
 TYPE = "kedro_mlflow_metrics.MlflowMetricsDataSet"
@@ -237,11 +237,11 @@ def test_without_a_pipeline(store, tmp_path):
     path = tmp_path / "m.json"
     try:
         with mlflow.start_run():
-            MlflowMetricsDataset(prefix="model", filepath=path).save({"a": 1})
-            MlflowMetricsDataset(prefix="", filepath=path).save({"b": [2, 3]})
+            MlflowMetricsDataSet(prefix="model", filepath=path).save({"a": 1})
+            MlflowMetricsDataSet(prefix="", filepath=path).save({"b": [2, 3]})
             first = json.loads(path.read_bytes())
         with mlflow.start_run():
-            MlflowMetricsDataset(prefix="model", filepath=path).save({"c": 4})
+            MlflowMetricsDataSet(prefix="model", filepath=path).save({"c": 4})
     finally:
         mlflow.set_tracking_uri(before)
     assert first == {"metrics": [{"name": "b", "numberValue": 3}, {"name": "model-a", "numberValue": 1}]}

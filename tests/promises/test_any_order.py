@@ -17,7 +17,7 @@ from kedro.io import DatasetError
 from support.proxy import Proxy
 from support.server import mlflow_server
 
-from kedro_mlflow_metrics import MlflowMetricsDataset, process
+from kedro_mlflow_metrics import MlflowMetricsDataSet, process
 from kedro_mlflow_metrics.delivery import leftovers
 from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.tracking.address import Server
@@ -47,7 +47,7 @@ class Saver:
     def _serve(run_id: str, uri: str, cwd: str, orders: int, answers: int) -> None:
         os.chdir(cwd)
         mlflow.set_tracking_uri(uri)
-        dataset = MlflowMetricsDataset(prefix="", run_id=run_id)
+        dataset = MlflowMetricsDataSet(prefix="", run_id=run_id)
         for line in os.fdopen(orders):
             try:
                 order = json.loads(line)
@@ -189,7 +189,7 @@ def test_any_nest_is_logged_whole_or_refused_in_one_line(store, tmp_path, monkey
     mlflow.set_tracking_uri(store.uri)
     try:
         run_id = mlflow.MlflowClient().create_run("0").info.run_id
-        dataset = MlflowMetricsDataset(prefix="m", run_id=run_id)
+        dataset = MlflowMetricsDataSet(prefix="m", run_id=run_id)
         try:
             dataset.save(data)
         except DatasetError as exc:

@@ -50,11 +50,11 @@ HOOKS = (Keep(),)
 SAVERS = """
 import multiprocessing, random, sys, time
 import mlflow, requests
-from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics import MlflowMetricsDataSet
 from kedro_mlflow_metrics.tracking import rest
 
 def save(key):
-    metrics = MlflowMetricsDataset(prefix=f"p{key}", run_id=sys.argv[1])
+    metrics = MlflowMetricsDataSet(prefix=f"p{key}", run_id=sys.argv[1])
     for step in range(300):
         metrics.save({"a": {"value": step / 7, "step": step, "timestamp": 1_700_000_000_000 + step // 3}})
         time.sleep(random.uniform(0, 0.03))

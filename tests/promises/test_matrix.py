@@ -10,7 +10,7 @@ _defaults: &defaults
   type: kedro_mlflow_metrics.MlflowMetricsDataSet
 plain: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}
 explicit: {type: kedro_mlflow_metrics.MlflowMetricsDataset, prefix: foo}
-empty: {type: kedro_mlflow_metrics.MlflowMetricsDataset, prefix: ""}
+empty: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: ""}
 "{name}_metrics": {type: kedro_mlflow_metrics.MlflowMetricsDataSet}
 "{namespace}.metrics": {type: kedro_mlflow_metrics.MlflowMetricsDataSet}
 trans@mlflow: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}
@@ -18,13 +18,13 @@ anchor: {<<: *defaults}
 subclass: {type: proj.own.OwnMetrics}
 """
 UNUSED = """
-unused: {type: CachedDataset, dataset: {type: kedro_mlflow_metrics.MlflowMetricsDataset}}
+unused: {type: CachedDataset, dataset: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}}
 """
 CACHED = """
-cached: {type: CachedDataset, dataset: {type: kedro_mlflow_metrics.MlflowMetricsDataset}}
+cached: {type: CachedDataset, dataset: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}}
 """
 CATCH_ALL = """
-"{anything}": {type: kedro_mlflow_metrics.MlflowMetricsDataset}
+"{anything}": {type: kedro_mlflow_metrics.MlflowMetricsDataSet}
 """
 PIPELINE = """
 from functools import partial
@@ -44,22 +44,22 @@ def register_pipelines():
     ])}}
 """
 OWN = """
-from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics import MlflowMetricsDataSet
 
-class OwnMetrics(MlflowMetricsDataset):
+class OwnMetrics(MlflowMetricsDataSet):
     pass
 """
 SETTINGS = """
 from kedro.framework.hooks import hook_impl
-from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics import MlflowMetricsDataSet
 
 class Adds:
     @hook_impl
     def after_catalog_created(self, catalog):
         if hasattr(catalog, "add"):
-            catalog.add("added", MlflowMetricsDataset())
+            catalog.add("added", MlflowMetricsDataSet())
         else:
-            catalog["added"] = MlflowMetricsDataset()
+            catalog["added"] = MlflowMetricsDataSet()
 
 HOOKS = (Adds(),)
 """

@@ -224,8 +224,8 @@ def test_only_missing_outputs(simple):
 def test_same_prefix_warns(project):
     """Two outputs with one prefix bring a warning before the first node."""
     project.catalog(
-        "a: {type: kedro_mlflow_metrics.MlflowMetricsDataset, prefix: p}\n"
-        "b: {type: kedro_mlflow_metrics.MlflowMetricsDataset, prefix: p}\n"
+        "a: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: p}\n"
+        "b: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: p}\n"
     )
     project.pipeline("""
         from kedro.pipeline import node, pipeline

@@ -9,12 +9,12 @@ from support.terminal import on_a_terminal
 SAVE = """
 import sys
 import mlflow
-from kedro_mlflow_metrics import MlflowMetricsDataset
+from kedro_mlflow_metrics import MlflowMetricsDataSet
 from kedro_mlflow_metrics.views import terminal
 terminal.PATIENCE_SECONDS = float(sys.argv[2])
 mlflow.set_tracking_uri(sys.argv[1])
 with mlflow.start_run(experiment_id="0"):
-    MlflowMetricsDataset(prefix="big").save({"a": list(range(8000))})
+    MlflowMetricsDataSet(prefix="big").save({"a": list(range(8000))})
 """
 
 
