@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError
@@ -22,7 +23,6 @@ from kedro_mlflow_metrics.views.terminal import reporting
 if TYPE_CHECKING:
     import os
 
-    from kedro_mlflow_metrics.delivery.outbox import Report
     from kedro_mlflow_metrics.delivery.stream import Sink
     from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.errors import InvalidMetricsError
@@ -167,19 +167,18 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
             log.warning("Left out, nothing of it is logged: %s%s", binding.label, error)
 
         lenient = self._save_args["on_invalid"] == "warn"
-        with reporting(binding.given or binding.name or "metrics") as report:
-            self._stream.save(
-                data,
-                prefix=binding.prefix,
-                leave_out=leave_out if lenient else None,
-                find=lambda: target_of(binding, self.run_id, self._stream.last),
-                open_new=lambda: new_target(binding),
-                sinks=self._sinks(binding, report),
-            )
+        self._stream.save(
+            data,
+            prefix=binding.prefix,
+            leave_out=leave_out if lenient else None,
+            find=lambda: target_of(binding, self.run_id, self._stream.last),
+            open_new=lambda: new_target(binding),
+            sinks=self._sinks(binding),
+        )
 
-    def _sinks(self, binding: Binding, report: Report = lambda _done, _total: None) -> list[Sink]:
+    def _sinks(self, binding: Binding) -> list[Sink]:
         """Return where points go: a new destination is a file of its own, and a line here."""
-        sinks: list[Sink] = [MlflowSink(report)]
+        sinks: list[Sink] = [MlflowSink(partial(reporting, binding.given or binding.name or "metrics"))]
         if self.filepath is not None and binding.enabled:
             from kedro_mlflow_metrics.kubeflow.metrics_file import MetricsFile
 

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.sender import Sender
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.points.curves import Curve
 
-__all__ = ["Outbox", "Report", "send_file"]
+__all__ = ["Outbox", "Reporting", "send_file"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 PERIOD_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
-Report = Callable[[int, int], object]  # told how many points of how many MLflow has answered for
+# Lends a function that is told how many points of how many MLflow has answered for.
+Reporting = Callable[[], AbstractContextManager[Callable[[int, int], object]]]
 
 
 class Outbox:
@@ -62,21 +64,21 @@ class Outbox:
         """Whether there is something for the clock to send."""
         return self.waiting and not self.target.offline
 
-    def save(self, curves: Sequence[Curve], report: Report, *, collect: bool = False) -> None:
+    def save(self, curves: Sequence[Curve], reporting: Reporting, *, collect: bool = False) -> None:
         """Take points; when this returns they are in MLflow, or in the journal.
 
         Args:
             curves: Checked and stamped points, grouped by key.
-            report: Told how far it has come.
+            reporting: Called for a save of several batches.
             collect: Whether they may be sent a second later, together with others.
         """
         self.complain()
         if self._sends_at_once(curves, collect=collect):
             with self._sending:
                 if self.trouble is None:  # or somebody else has met it while this one waited
-                    curves = self._send(curves, report)
+                    curves = self._send(curves, reporting)
         if curves:
-            self._keep(curves, report)
+            self._keep(curves, reporting)
 
     def complain(self) -> None:
         """Raise what was met in the background, where it must not be passed over."""
@@ -89,21 +91,22 @@ class Outbox:
     def _sends_at_once(self, curves: Sequence[Curve], *, collect: bool) -> bool:
         if self.target.offline or self.trouble is not None:
             return False
-        if not collect or not self.proven or count(curves) >= MAX_POINTS:
+        if not collect or not self.proven or count(curves) > MAX_POINTS:
             return True
         return not self.waiting and time.monotonic() - self._last_sent >= PERIOD_SECONDS
 
-    def _send(self, curves: Sequence[Curve], report: Report) -> Sequence[Curve]:
+    def _send(self, curves: Sequence[Curve], reporting: Reporting) -> Sequence[Curve]:
         """Send at once; return what is left where MLflow does not answer. The caller holds the right to send."""
         done, total = 0, count(curves)
         strict = self.target.journal.fail or not self.proven
         try:
-            for sent in self._sender.send(curves, strict=strict):
-                self.proven = True
-                if sent.refused:
-                    self.begin_file().set_aside(sent.refused)
-                done += sent.points
-                report(done, total)
+            with reporting() if total > MAX_POINTS else nullcontext(_say_nothing) as report:
+                for sent in self._sender.send(curves, strict=strict):
+                    self.proven = True
+                    if sent.refused:
+                        self.begin_file().set_aside(sent.refused)
+                    done += sent.points
+                    report(done, total)
         except TrackingError as exc:
             if self._must_raise(exc):
                 raise
@@ -113,7 +116,7 @@ class Outbox:
             self._rest()
         return ()
 
-    def _keep(self, curves: Sequence[Curve], report: Report) -> None:
+    def _keep(self, curves: Sequence[Curve], reporting: Reporting) -> None:
         """Put points into the journal; send them after all if it takes no more."""
         try:
             self.begin_file().append(curves)
@@ -122,7 +125,7 @@ class Outbox:
                 raise
             self._warn("journal", "%s; each save is sent at once", exc)
             with self._sending:
-                left = self._send(curves, report)
+                left = self._send(curves, reporting)
             if left:
                 raise JournalError(f"{exc}; and {self.trouble}") from exc
             self.trouble = None
@@ -233,6 +236,10 @@ class Outbox:
         """Close what a fork inherited."""
         if self._file is not None:
             self._file.leave()
+
+
+def _say_nothing(_done: int, _total: int) -> None:
+    """Take a report of a save that takes no time."""
 
 
 def send_file(file: PointsFile, sender: Sender, *, repeatable: bool) -> Iterator[int]:

@@ -15,7 +15,7 @@ from kedro_mlflow_metrics.process import now
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from kedro_mlflow_metrics.delivery.outbox import Report
+    from kedro_mlflow_metrics.delivery.outbox import Reporting
     from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.points.curves import Curve
 
@@ -37,12 +37,12 @@ class Sink(Protocol):
 class MlflowSink:
     """MLflow, or the journal while it does not answer."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, reporting: Reporting) -> None:
+        self._reporting = reporting
 
     def take(self, target: Target, curves: Sequence[Curve], place: Place) -> None:
         """Send the points; those of a stream once a second."""
-        outbox(target).save(curves, self._report, collect=place == "later")
+        outbox(target).save(curves, self._reporting, collect=place == "later")
 
     def settle(self, target: Target) -> None:
         """Send what waits for the run."""
@@ -101,15 +101,17 @@ class Stream:
             self._saving, self._pid = threading.Lock(), os.getpid()
         with self._saving:  # two threads do not get the same steps
             target = find()
-            progress = dict(self._progress.get(target.record.ident if target else "", ()))
-            curves = _checked(data, prefix, progress, leave_out)
+            before = self._progress.get(target.record.ident if target else "", {})
+            moved: Progress = {}
+            curves = _checked(data, prefix, before, moved, leave_out)
             if curves:
                 target = target or open_new()
                 place: Place = "alone" if not self._flowing else "first" if self._first else "later"
                 self._first = False
                 for sink in sinks:
                     sink.take(target, curves, place)
-                self.last, self._progress[target.record.ident] = target, progress
+                self.last = target
+                self._progress.setdefault(target.record.ident, {}).update(moved)
         if not self._flowing:
             self._settle(sinks)
 
@@ -122,22 +124,23 @@ class Stream:
 def _checked(
     data: Any,  # noqa: ANN401 - what `save` takes
     prefix: str,
-    progress: Progress,
+    before: Progress,
+    moved: Progress,
     leave_out: Callable[[InvalidMetricsError], None] | None,
 ) -> list[Curve]:
-    """Turn a save into points, one curve per key; ``progress`` is brought up to date in place."""
+    """Turn a save into points, one curve per key; ``moved`` gets the keys that are further than ``before``."""
     several = isinstance(data, list | tuple)
     curves: list[Curve] = []
     time = now()
     for position, item in enumerate(data if several else (data,)):
-        attempt = progress if leave_out is None else dict(progress)
+        attempt = moved if leave_out is None else dict(moved)
         try:
             where = f"dict {position}, " if several else ""
-            curves += to_curves(item, prefix=prefix, now=time, progress=attempt, where=where)
+            curves += to_curves(item, prefix=prefix, now=time, progress=attempt, before=before, where=where)
         except InvalidMetricsError as exc:
             if leave_out is None:
                 raise
             leave_out(exc)
         else:
-            progress.update(attempt)
+            moved.update(attempt)
     return grouped(curves)

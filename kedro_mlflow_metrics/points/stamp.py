@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
@@ -11,15 +12,24 @@ from kedro_mlflow_metrics.points.names import check_name
 from kedro_mlflow_metrics.points.shapes import INT64, Given, fail, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Progress", "to_curves"]
 
+_NONE: Mapping[str, tuple[int, int]] = MappingProxyType({})
 Progress = dict[str, tuple[int, int]]
 """How far the keys of one dataset object have come in one run: per key its highest step and its highest timestamp."""
 
 
-def to_curves(data: object, *, prefix: str, now: int, progress: Progress, where: str = "") -> list[Curve]:
+def to_curves(  # noqa: PLR0913 - all that a point depends on: nothing is read from elsewhere
+    data: object,
+    *,
+    prefix: str,
+    now: int,
+    progress: Progress,
+    before: Mapping[str, tuple[int, int]] = _NONE,
+    where: str = "",
+) -> list[Curve]:
     """Turn one mapping or frame into checked, stamped points.
 
     Args:
@@ -27,6 +37,7 @@ def to_curves(data: object, *, prefix: str, now: int, progress: Progress, where:
         prefix: What stands before each name, separator included.
         now: The time of the save, milliseconds since the epoch.
         progress: How far the keys have come; brought up to date in place.
+        before: How far the others have come, which is left as it is.
         where: How a message names the dataset.
 
     Returns:
@@ -40,7 +51,7 @@ def to_curves(data: object, *, prefix: str, now: int, progress: Progress, where:
                 fail(f"metric {given.name!r}", "the name stands twice in this dict; give each metric its own")
             seen.add(given.name)
             key = prefix + given.name
-            known = progress.get(key)
+            known = progress.get(key) or before.get(key)
             if known is None:  # one that is known has been checked
                 check_name(given.name, prefix)
             if len(given.values):
