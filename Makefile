@@ -65,7 +65,7 @@ clean:
 .venv/.stamp: pyproject.toml
 	python3 -m venv .venv || $(NO_VENV)
 	$(BIN)/pip install -q uv
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[test,demo]'
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[test,demo,lint]'
 	@touch $@
 
 # kedro-mlflow beside us: kept apart, because its hooks would run in every other test too.
