@@ -32,10 +32,19 @@ def test_what_is_said_of_the_code_is_there():
     for path, function in re.findall(r"`(\w+/\w+)\.py`|`((?:\w+/)?\w+\.\w+)`", PAGE):
         if path:
             assert (PACKAGE / f"{path}.py").exists(), path
-        elif not function.endswith((".py", ".cfg", ".json")):
+        elif not function.endswith((".py", ".cfg", ".json", ".yml")):
             module, name = function.rsplit(".", 1)
             known = [*PACKAGE.rglob(f"{module}.py")] or [PACKAGE / f"{module}.py"]
             assert any(re.search(rf"\b(def|class) {name}\b", each.read_text()) for each in known), function
+
+
+def test_where_is():
+    """What a reader may look for is in the file that the page names."""
+    rows = re.findall(r"`([\w/]+\.py)`: `(\w+)`(?:, `(\w+)`)?", PAGE)
+    assert len(rows) >= 9
+    for path, *names in rows:
+        text = (PACKAGE / path).read_text()
+        assert all(re.search(rf"\b{name}\b", text) for name in names if name), path
 
 
 def test_links():
