@@ -14,7 +14,7 @@ from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project.context import CONFIG_KEY, Project, RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from kedro_mlflow_metrics.dataset import MlflowMetricsDataSet
     from kedro_mlflow_metrics.project.context import Catalog, Context, Node, Pipeline
@@ -111,18 +111,19 @@ class MlflowPipelineHook:
 hook = MlflowPipelineHook()
 
 
-def _watched(items: Iterator[Any], datasets: Sequence[MlflowMetricsDataSet]) -> Iterator[Any]:
+def _watched(items: Generator[Any, Any, Any], datasets: Sequence[MlflowMetricsDataSet]) -> Generator[Any, Any, Any]:
     """Go through a generator of a node, and tell the datasets when it begins and ends."""
     for dataset in datasets:
         dataset.begin_stream()
     try:
-        yield from items
+        returned = yield from items
     except BaseException as exc:
         for dataset in datasets:
             dataset.end_stream(exc)
         raise
     for dataset in datasets:
         dataset.end_stream()
+    return returned
 
 
 def _of_open_run(catalog: Catalog, step: str, *arguments: str) -> None:

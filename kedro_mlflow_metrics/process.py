@@ -53,6 +53,7 @@ class Own(Generic[T]):
 
 _owned: list[Own[Any]] = []
 _locks: list[threading.Lock] = []
+_held: list[threading.Lock] = []
 
 
 def inherited_lock() -> threading.Lock:
@@ -66,11 +67,12 @@ def _before_fork() -> None:
         own.tell("hold")
     for lock in _locks:
         lock.acquire()
+        _held.append(lock)
 
 
 def _after_fork(*, child: bool) -> None:
-    for lock in _locks:
-        lock.release()
+    while _held:  # an exception before the fork may have left some out
+        _held.pop().release()
     for own in _owned:
         own.renew() if child else own.tell("release")
     if child:

@@ -73,15 +73,16 @@ class _Clock:
 
     def hold(self) -> None:
         """Let no request be half way when the process forks: the child would inherit its connection and locks."""
-        for box in self.boxes.values():
+        for box in list(self.boxes.values()):
             box.hold()
         self._held = self.aside.acquire(timeout=PATIENCE_SECONDS)
 
     def release(self) -> None:
         """Go on after a fork."""
-        for box in self.boxes.values():
+        for box in list(self.boxes.values()):
             box.release()
         if self._held:
+            self._held = False
             self.aside.release()
 
     def leave(self) -> None:

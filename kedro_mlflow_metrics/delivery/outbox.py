@@ -57,7 +57,8 @@ class Outbox:
     @property
     def waiting(self) -> bool:
         """Whether points are in the journal that MLflow has not answered for."""
-        return self._file is not None and self._file.waiting
+        file = self._file  # another thread may close it at any time
+        return file is not None and file.waiting
 
     @property
     def ready(self) -> bool:
@@ -147,14 +148,15 @@ class Outbox:
             force: Whether to try once more although MLflow did not answer the last time.
             within: Seconds for all of it; None for as long as MLflow goes on taking points.
         """
-        if not self.ready or (self.trouble is not None and not force):
+        if self._file is None or (self.trouble is not None and not force):
             return
         longest = LAST_SECONDS if within is None else within
-        if self._sending.acquire(timeout=longest):
+        if self._sending.acquire(timeout=longest):  # first: what another thread is sending may not count as waiting
             try:
-                if force:
-                    self._sender.hurry(longest)
-                self._send_file(None if within is None else time.monotonic() + within)
+                if self.ready:
+                    if force:
+                        self._sender.hurry(longest)
+                    self._send_file(None if within is None else time.monotonic() + within)
             finally:
                 self._sending.release()
 

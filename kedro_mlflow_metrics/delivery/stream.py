@@ -60,6 +60,7 @@ class Stream:
         self.last = last
         self._progress: dict[str, Progress] = {}  # by run
         self._saving, self._pid = threading.Lock(), os.getpid()
+        self._taken: dict[tuple[str, str], Target] = {}  # the runs that were saved to and are to be settled
         self._flowing = 0
         self._first = False
 
@@ -97,28 +98,32 @@ class Stream:
             open_new: Opens one.
             sinks: Where the points go.
         """
-        if self._pid != os.getpid():  # a fork in the middle of another thread's save
-            self._saving, self._pid = threading.Lock(), os.getpid()
+        if self._pid != os.getpid():  # forked, perhaps in the middle of a stream or of another thread's save
+            self._saving, self._pid, self._flowing = threading.Lock(), os.getpid(), 0
         with self._saving:  # two threads do not get the same steps
-            target = find()
-            before = self._progress.get(target.record.ident if target else "", {})
-            moved: Progress = {}
-            curves = _checked(data, prefix, before, moved, leave_out)
-            if curves:
-                target = target or open_new()
-                place: Place = "alone" if not self._flowing else "first" if self._first else "later"
-                self._first = False
-                for sink in sinks:
-                    sink.take(target, curves, place)
-                self.last = target
-                self._progress.setdefault(target.record.ident, {}).update(moved)
+            try:
+                target = find()
+                before = self._progress.get(target.record.ident if target else "", {})
+                moved: Progress = {}
+                curves = _checked(data, prefix, before, moved, leave_out)
+                if curves:
+                    target = target or open_new()
+                    place: Place = "alone" if not self._flowing else "first" if self._first else "later"
+                    self._first, self.last, self._taken[target.key] = False, target, target
+                    for sink in sinks:
+                        sink.take(target, curves, place)
+                    self._progress.setdefault(target.record.ident, {}).update(moved)
+            except BaseException:
+                self._flowing = 0  # nobody goes on with what was yielded
+                raise
         if not self._flowing:
             self._settle(sinks)
 
     def _settle(self, sinks: Sequence[Sink]) -> None:
-        if self.last is not None:
+        taken, self._taken = self._taken, {}
+        for target in taken.values():
             for sink in sinks:
-                sink.settle(self.last)
+                sink.settle(target)
 
 
 def _checked(

@@ -54,6 +54,14 @@ class Target:
         return self.server.uri, self.record.ident
 
 
+_folders: process.Own[list[str]] = process.Own(list)
+
+
+def _remove_folders() -> None:
+    for folder in _folders.value:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @cache
 def memory_target(ident: str) -> Target:
     """Return a run for a pipeline whose logging is switched off: nothing of it leaves this machine.
@@ -61,5 +69,6 @@ def memory_target(ident: str) -> Target:
     Its journal is a folder that goes with this process, so that a node in a worker process can load from it too.
     """
     folder = tempfile.mkdtemp(prefix="kedro_mlflow_metrics_")
-    process.at_end(process.FOLDERS, lambda: shutil.rmtree(folder, ignore_errors=True))
+    _folders.value.append(folder)
+    process.at_end(process.FOLDERS, _remove_folders)
     return Target(Server(""), Journal(folder), Record("", local_id=ident), RunInfo(ident))

@@ -18,12 +18,14 @@ __all__ = ["new_target", "target_of"]
 
 def target_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target | None:
     """Return the run that a dataset writes to, ``last`` while that is right; None where a new one would be opened."""
-    if run_id is not None and binding.enabled:
-        return last if last is not None and last.run.run_id == run_id else _target(binding, RunInfo(run_id))
-    if binding.target is not None:
+    if binding.target is not None and (run_id is None or not binding.enabled):
         return binding.target
     import mlflow
 
+    if run_id is not None:
+        uri = binding.server.uri or mlflow.get_tracking_uri()
+        same = last is not None and (last.run.run_id, last.server.uri) == (run_id, uri)
+        return last if same else _target(binding, RunInfo(run_id))
     run = mlflow.active_run()
     if run is None:
         return None

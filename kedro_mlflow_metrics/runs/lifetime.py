@@ -48,6 +48,7 @@ class OpenRun:
     chosen: Chosen | None  # the pipeline's run; None if it needs none
     others: list[Target]  # the runs that entries name themselves
     files: Sequence[tuple[Target, Path, list[Manner]]]  # Kubeflow's files, and what stands in them
+    memory: Target | None = None  # what takes their place if logging is switched off
     thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
 
     @property
@@ -78,6 +79,7 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
     _check_prefixes(entries, saving, settings.separator)
     if not base.enabled:
         _bind(entries, base)
+        _open.value.append(OpenRun(catalog, None, [], (), base.target))
         return
     chooser = Chooser(base, settings, request, saves=any(entry.dataset.run_id is None for entry in saving))
     for run_id in sorted({entry.dataset.run_id for entry in entries if entry.dataset.run_id}):
@@ -188,7 +190,9 @@ def finish(run: OpenRun, status: str) -> None:
     finally:
         if run.chosen:
             take_back(run.chosen.loan)
-        if not _open.value:
+        if run.memory:
+            clock.close(run.memory)
+        if not any(other.thread == run.thread for other in _open.value):
             process.catch_sigterm(catch=False)
     trouble = next(filter(None, troubles), None)
     if trouble is not None and status == "FINISHED" and any(target.journal.fail for target in run.targets):
