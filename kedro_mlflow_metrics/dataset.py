@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.delivery.stream import Sink
     from kedro_mlflow_metrics.delivery.target import Target
-    from kedro_mlflow_metrics.errors import InvalidMetricsError
     from kedro_mlflow_metrics.kubeflow.v1 import Manner
     from kedro_mlflow_metrics.project.binding import Binding
 
@@ -162,15 +161,11 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
 
     def _take(self, data: Any, binding: Binding) -> None:  # noqa: ANN401 - what `save` takes
         """Save one dict, list or frame."""
-
-        def leave_out(error: InvalidMetricsError) -> None:
-            log.warning("Left out, nothing of it is logged: %s%s", binding.label, error)
-
-        lenient = self._save_args["on_invalid"] == "warn"
+        leave_out = partial(log.warning, "Left out, nothing of it is logged: %s%s", binding.label)
         self._stream.save(
             data,
             prefix=binding.prefix,
-            leave_out=leave_out if lenient else None,
+            leave_out=leave_out if self._save_args["on_invalid"] == "warn" else None,
             find=lambda: target_of(binding, self.run_id, self._stream.last),
             open_new=lambda: new_target(binding),
             sinks=self._sinks(binding),
