@@ -139,7 +139,7 @@ def _send_files(folder: RunFolder, target: Target) -> Iterator[int]:
         file = PointsFile.adopt(folder, path)
         if file is not None:
             with closing(file):
-                yield from send_file(file, Sender(target), repeatable=target.server.repeatable)
+                yield from send_file(file, Sender(target, careful=True), repeatable=target.server.repeatable)
 
 
 def deliver_all(server: Server, journal: Journal) -> Iterator[int]:

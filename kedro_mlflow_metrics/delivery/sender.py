@@ -34,10 +34,11 @@ class Sent(NamedTuple):
 class Sender:
     """Sends to one run, in batches as large and requests as long as the server turns out to need."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, careful: bool = False) -> None:
+        """Ask nobody yet; a ``careful`` one begins with small windows, as after a failure."""
         self._server, self._run_id = target.server, target.record.run_id
         self._retries = 3 if target.journal.fail else 0
-        self._limit, self._timeout, self._batches = MAX_POINTS, target.server.timeout, 1
+        self._limit, self._timeout, self._batches = MAX_POINTS, target.server.timeout, 1 if careful else _MOST_BATCHES
         self._store: Store | None = None
 
     @property
@@ -45,7 +46,7 @@ class Sender:
         """How many points to read at a time.
 
         Batches that are grouped by key over many points touch few rows each. But what a try has sent is remembered
-        window by window, so it begins small, and small again after a failure.
+        window by window, so they are small after a failure.
         """
         return self._batches * self._limit
 
