@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,4 +53,5 @@ def _here(metadata: Any, env: str | None) -> Binding:  # noqa: ANN401 - kedro's 
     with KedroSession.create(project_path=metadata.project_path, env=env) as session:
         project = Project.of(session.load_context())  # type: ignore[attr-defined] # not in Kedro's abstract session
     settings = project.settings()
-    return replace(project.bind(Binding(), settings), server=project.server(settings))
+    experiment = settings.experiment or project.package
+    return Binding(server=project.server(settings), journal=project.journal(settings), experiment=experiment)

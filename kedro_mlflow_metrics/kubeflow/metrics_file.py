@@ -12,7 +12,7 @@ from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.delivery.read import last_points
 from kedro_mlflow_metrics.errors import MetricsError
 from kedro_mlflow_metrics.journal.disk import replace_file
-from kedro_mlflow_metrics.kubeflow.v1 import Manner, document, warn_left_out
+from kedro_mlflow_metrics.kubeflow.v1 import Document, Manner, document, warn_left_out
 from kedro_mlflow_metrics.points.forms import last_finite, latest
 
 if TYPE_CHECKING:
@@ -40,8 +40,11 @@ class _Content:
         self._warned = False
         self._named: set[str] = set()
 
-    def write(self, path: Path, *, strict: bool = False) -> None:
-        """Replace the file. That it cannot be written is one warning, or an error if ``strict`` is set."""
+    def write(self, path: Path, *, strict: bool = False) -> Document:
+        """Replace the file and return its content.
+
+        That it cannot be written is one warning, or an error if ``strict`` is set.
+        """
         made = document(self.points, self.manners.__getitem__)
         self.written = time.monotonic()
         try:
@@ -53,10 +56,10 @@ class _Content:
                 raise MetricsError(text, "MLflow has the metrics") from exc
             if not warned:
                 log.warning("%s; the run goes on, MLflow has the metrics", text)
+        return made
 
-    def warn(self, *, only_too_many: bool = False) -> None:
+    def warn(self, made: Document, *, only_too_many: bool = False) -> None:
         """Name each key that Kubeflow will not show, once."""
-        made = document(self.points, self.manners.__getitem__)
         new = [sorted(set(keys) - self._named) for keys in (made.without_value, made.left_out)]
         self._named.update(*new)
         warn_left_out(() if only_too_many else new[0], new[1])
@@ -89,8 +92,7 @@ class MetricsFile:
         """Write the file, and say what Kubeflow will not show."""
         content = _content(target, self._path)
         with content.lock:
-            content.write(self._path, strict=self._manner.options.strict)
-            content.warn()
+            content.warn(content.write(self._path, strict=self._manner.options.strict))
 
 
 def write_from_run(target: Target, path: Path, manners: Sequence[Manner]) -> None:
@@ -108,5 +110,4 @@ def write_from_run(target: Target, path: Path, manners: Sequence[Manner]) -> Non
         content.points[key] = point
         content.manners[key] = next(manner for manner in manners if manner.owns(key))
     if content.points:
-        content.write(path)
-        content.warn(only_too_many=True)
+        content.warn(content.write(path), only_too_many=True)

@@ -91,17 +91,14 @@ class RunRequest(NamedTuple):
     parameters: Mapping[str, Any]  # the runtime parameters
     run_id: str  # Kedro's own id of the run
     version: str  # Kedro's version
-    has_workers: bool  # whether the runner starts worker processes, or nobody knows
 
     @classmethod
     def of(cls, run_params: Mapping[str, Any]) -> RunRequest:
         """Read what Kedro hands to hooks."""
         names = run_params.get("pipeline_names") or [run_params.get("pipeline_name") or "__default__"]
-        runner = str(run_params.get("runner"))
         return cls(
             pipelines=tuple(map(str, names)),
             parameters=run_params.get("runtime_params") or run_params.get("extra_params") or {},
             run_id=str(run_params.get("run_id") or run_params.get("session_id") or ""),
             version=str(run_params.get("kedro_version") or ""),
-            has_workers=runner != "None" and "SequentialRunner" not in runner and "ThreadRunner" not in runner,
         )

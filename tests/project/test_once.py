@@ -51,3 +51,13 @@ def test_a_file_for_kubeflow_leaves_nothing_in_the_journal(project):
     project.kedro("run")
     assert not (project.root / ".kedro_mlflow_metrics").exists()
     assert "Nothing waits." in project.kedro("metrics", "sync").stdout
+
+
+def test_sync_looks_into_the_journal_of_the_settings(project):
+    """Also while logging is switched off: what waits there is still to be sent."""
+    project.catalog(CATALOG)
+    project.pipeline(PIPELINE)
+    project.settings("tracking_uri: http://127.0.0.1:9\njournal: {path: waiting}\n")
+    project.kedro("run")
+    project.settings("tracking_uri: http://127.0.0.1:9\njournal: {path: waiting}\nenabled: false\n")
+    assert "Connection refused" in project.kedro("metrics", "sync", "--dry-run", fails=True).stdout

@@ -23,7 +23,7 @@ def test_no_secret(tmp_path):
     about = Binding(server=Server(uri, 2.0, variables), journal=Journal(str(tmp_path)), experiment="Default")
     tags = {"repository": "https://s3cret@github.com/a/b", "build": "https://ci.example/1?token=s3cret"}
     run = read_settings({"run": {"tags": tags}}, {})
-    target = Chooser(about, run, RunRequest(("p",), {}, "", "", has_workers=False), saves=True).choose().target
+    target = Chooser(about, run, RunRequest(("p",), {}, "", ""), saves=True).choose().target
     clock.outbox(target).save(save(0), print)
     _, trouble = lifetime._end(target, "FINISHED", owner=True)
     assert trouble is not None
