@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ from kedro.io import AbstractDataset, DatasetError
 
 from kedro_mlflow_metrics.delivery import read
 from kedro_mlflow_metrics.delivery.stream import MlflowSink, Stream
-from kedro_mlflow_metrics.errors import MetricsError
+from kedro_mlflow_metrics.errors import MetricsError, NotThereError
 from kedro_mlflow_metrics.points.forms import FORMS, from_points
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project import entry
-from kedro_mlflow_metrics.runs.fluent import new_target, target_of
+from kedro_mlflow_metrics.runs.fluent import new_target, source_of, target_of
 from kedro_mlflow_metrics.tracking.active import while_active
 from kedro_mlflow_metrics.views.terminal import reporting
 
@@ -85,7 +85,8 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
 
         Args:
             prefix: What stands before each metric's name; ``""`` for nothing, None for the dataset's name.
-            run_id: The MLflow run to write to and read from; None for the pipeline's run.
+            run_id: The MLflow run to write to and read from; None for the pipeline's run. ``latest``, only to load
+                from, is the newest run of the project's experiment that has metrics of this entry.
             filepath: Where the metrics are also written as a metrics file of Kubeflow Pipelines v1; entries with
                 the same path share one file per run.
             load_args: ``as``: one of auto, points, values, last, frame.
@@ -137,7 +138,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         target = binding.target
         self.begin_stream()
         try:
-            with while_active(target.run) if target and target.active and not self.run_id else nullcontext():
+            with self._active(target):
                 for item in items:
                     with self._bound(binding):
                         self._take(item, binding)
@@ -145,6 +146,12 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
             self.end_stream(exc)
             raise
         self.end_stream()
+
+    def _active(self, target: Target | None) -> AbstractContextManager[None]:
+        """Return what makes the pipeline's run active, if nodes find it so and MLflow has it."""
+        if target is None or self.run_id or not (target.active and target.look()):
+            return nullcontext()
+        return while_active(target.run)
 
     def begin_stream(self) -> None:
         """Expect saves that follow one another and may be sent together, once a second."""
@@ -194,7 +201,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         """
         form = self._load_args["as"]
         with self._bound() as binding:
-            target = self._target(binding)
+            target = source_of(binding, self.run_id, self._stream.last)
             if target is None:
                 raise MetricsError("there is no MLflow run to load from", _NO_RUN)
             found = read.load(target, binding.owns, last=form == "last")
@@ -203,17 +210,16 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
                 return loaded
             if not binding.enabled:
                 raise MetricsError("logging is switched off and nothing was saved in this run")
-            run = f"the run {target.record.ident} in {target.server.where}"
+            run = f"the run {target.record.shown} in {target.server.where}"
             raise MetricsError(f"{run} has no metrics that start with {binding.prefix!r}")
-
-    def _target(self, binding: Binding) -> Target | None:
-        """Return the run to read from: the one that a save would write to, or the one that was saved to last."""
-        return target_of(binding, self.run_id, self._stream.last) or self._stream.last
 
     def _exists(self) -> bool:
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
         with self._bound() as binding:
-            target = self._target(binding)
+            try:
+                target = source_of(binding, self.run_id, self._stream.last)
+            except NotThereError:
+                return False
             return target is not None and any(True for _ in read.load(target, binding.owns, last=True))
 
     def _describe(self) -> dict[str, Any]:

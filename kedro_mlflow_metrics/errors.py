@@ -12,6 +12,7 @@ __all__ = [
     "InvalidMetricsError",
     "JournalError",
     "MetricsError",
+    "NotThereError",
     "SettingsError",
     "TrackingError",
     "did_you_mean",
@@ -52,6 +53,10 @@ class MetricsError(Exception):
 
 class InvalidMetricsError(MetricsError):
     """The data given to ``save`` is not metrics; nothing of it was written."""
+
+
+class NotThereError(MetricsError):
+    """No run is what was asked for."""
 
 
 class SettingsError(MetricsError):

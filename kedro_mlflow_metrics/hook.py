@@ -77,10 +77,10 @@ class MlflowPipelineHook:
                 entry.dataset.bind(catalogs.binding_of(entry.dataset))
             elif entry.dataset.binding is not None:
                 target = target or entry.dataset.binding.target
-        if target is not None and target.active:
-            from kedro_mlflow_metrics.tracking import active
+        if target is not None:
+            from kedro_mlflow_metrics.runs import lifetime
 
-            active.activate(target.run)
+            lifetime.enter_node(catalog, target)
 
     @hook_impl(trylast=True)
     def after_node_run(self, node: Node, catalog: Catalog, outputs: Any) -> None:  # noqa: ANN401 - what the node returned

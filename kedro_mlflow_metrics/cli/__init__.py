@@ -8,7 +8,7 @@ import click
 
 __all__ = ["commands", "metrics"]
 
-COMMANDS = ("export", "sync", "validate")
+COMMANDS = ("end", "export", "sync", "validate")
 
 
 class _Lazy(click.Group):

@@ -10,14 +10,14 @@ import click
 
 from kedro_mlflow_metrics.cli.common import in_project
 from kedro_mlflow_metrics.delivery import read
-from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.journal.disk import replace_file
-from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.runs import find
 from kedro_mlflow_metrics.views.terminal import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.project.binding import Binding
 
 __all__ = ["export"]
@@ -62,8 +62,7 @@ def export(  # noqa: PLR0913 - one per option
     given = any(map(options.get, ("percentage", "raw", "order"))) or options["names"] != "modern"
     if given and form != "kubeflow-v1":
         raise click.UsageError("--percentage, --raw, --order and --names go with --format kubeflow-v1")
-    info = runs.newest(here.server, here.experiment) if run == "latest" else runs.look_at(here.server, run)
-    target = Target.of(here.server, here.journal, info)
+    target = find.named(here, run)
 
     def wanted(key: str) -> bool:
         return not only or any(fnmatchcase(key, glob) for glob in only)
@@ -87,7 +86,7 @@ def _text(target: Target, wanted: Callable[[str], bool], form: str, options: Map
         from kedro_mlflow_metrics.views.text import as_csv, as_json, in_order
 
         points = in_order(read.load(target, wanted))
-        return as_json(target.record.ident, points) if form == "json" else as_csv(points)
+        return as_json(target.record.shown, points) if form == "json" else as_csv(points)
     last = read.last_points(target, wanted)
     if form == "kubeflow-v2":
         from kedro_mlflow_metrics.kubeflow.v2 import metadata_text

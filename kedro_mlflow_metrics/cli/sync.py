@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sync"]
 
+_ELSEWHERE = "begun on another machine or before this one was started; if its process is gone: kedro metrics end"
+
 
 @click.command()
 @click.option("--run", "ident", default=None, metavar="ID", help="Only this run; its first characters will do.")
@@ -32,6 +34,9 @@ def sync(here: Binding, *, ident: str | None, uri: str | None, dry_run: bool, dr
     Exit code 1 while something is left.
     """
     waiting = [each for each in leftovers.look(here.journal) if each.is_run(ident)]
+    for each in waiting:
+        if each.elsewhere:
+            click.echo(f"{each.title}: RUNNING, {_ELSEWHERE}", err=True)
     found = [each for each in waiting if each.something]
     if not found:
         click.echo("Nothing waits.")
@@ -94,9 +99,8 @@ def _show(found: list[Waiting]) -> None:
     for each in found:
         record = each.record
         since = datetime.fromtimestamp(each.since / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        why = "its process still runs" if each.live else (record and record.reason) or "its process was killed"
         kinds = ((each.refused, "refused"), (each.damaged, "damaged"))
-        why += "".join(f"; {number} {what}" for number, what in kinds if number)
+        why = each.why + "".join(f"; {number} {what}" for number, what in kinds if number)
         title = each.title if record else each.folder.path.name
         rows.append((title, str(each.points), since, record.uri if record else "", why))
     print_table(("run", "points", "since", "address", "why"), rows)

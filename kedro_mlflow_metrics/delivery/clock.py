@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.delivery.target import Target
 
-__all__ = ["close", "flush", "outbox", "send_in_background"]
+__all__ = ["close", "flush", "outbox", "send_in_background", "wait_for_background"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
+MOST_IDLE = 100
 
 
 class _Clock:
@@ -29,6 +30,7 @@ class _Clock:
     def __init__(self) -> None:
         self.boxes: dict[tuple[str, str], Outbox] = {}
         self.aside = threading.Lock()  # held during a step of what goes on in the background
+        self.others: list[threading.Thread] = []  # what goes on in the background besides
         self._changed = threading.Condition()
         self._sleeps = True
         self._held = False
@@ -41,10 +43,13 @@ class _Clock:
         with self._changed:
             if not self.boxes:
                 process.at_end(process.POINTS, _close_all)
+            for key in [key for key, box in self.boxes.items() if box.idle][:-MOST_IDLE]:
+                del self.boxes[key]
             return self.boxes.setdefault(target.key, Outbox(target, self._look))
 
-    def _look(self) -> None:
-        """Wake the thread if it sleeps for good."""
+    def _look(self, box: Outbox) -> None:
+        """Wake the thread if it sleeps for good: something waits in a box."""
+        self.boxes.setdefault(box.target.key, box)  # it may have been idle for long
         if not self._sleeps:
             return
         with self._changed:
@@ -57,7 +62,8 @@ class _Clock:
 
     def next_due(self) -> Outbox | None:
         """Return the outbox that is to be sent next, None if nothing waits."""
-        return min((box for box in list(self.boxes.values()) if box.ready), key=lambda box: box.due, default=None)
+        ready = (box for box in list(self.boxes.values()) if box.ready)
+        return min(ready, key=lambda box: box.moment, default=None)
 
     def _run(self) -> None:
         while True:
@@ -65,11 +71,11 @@ class _Clock:
                 self._sleeps = True  # first, so that a line written from here on wakes us
                 box = self.next_due()
                 self._sleeps = box is None
-                pause = None if box is None else box.due - time.monotonic()
+                pause = None if box is None else box.moment - time.monotonic()
                 if box is None or pause is None or pause > 0:
                     self._changed.wait(pause)
                     continue
-            box.send_waiting()
+            box.tick()
 
     def hold(self) -> None:
         """Let no request be half way when the process forks: the child would inherit its connection and locks."""
@@ -126,11 +132,21 @@ def _close_all() -> None:
 
 
 def send_in_background(steps: Iterator[object]) -> None:
-    """Go through an iterator while nothing is due; the end of the process does not wait for it.
+    """Go through an iterator while nothing is due; the end of a run waits for it two seconds at most.
 
     It has a thread of its own: leftovers for a run that hangs must not hold up what is saved now.
     """
-    threading.Thread(target=_go_through, args=(steps,), name="kedro-mlflow-metrics-leftovers", daemon=True).start()
+    name = "kedro-mlflow-metrics-leftovers"
+    thread = threading.Thread(target=_go_through, args=(steps,), name=name, daemon=True)
+    thread.start()
+    _clock.value.others.append(thread)
+
+
+def wait_for_background() -> None:
+    """Wait for what goes on in the background, a little."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while _clock.value.others:
+        _clock.value.others.pop().join(max(0.0, deadline - time.monotonic()))
 
 
 def _go_through(steps: Iterator[object]) -> None:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.outbox import send_file
 from kedro_mlflow_metrics.delivery.sender import Sender
 from kedro_mlflow_metrics.delivery.target import Target
-from kedro_mlflow_metrics.errors import JournalError, MetricsError, TrackingError
+from kedro_mlflow_metrics.errors import MetricsError, TrackingError
 from kedro_mlflow_metrics.journal.points_file import PointsFile, waiting_points
-from kedro_mlflow_metrics.process import LAST_SECONDS, now, seconds_left
+from kedro_mlflow_metrics.journal.session import notes_in
+from kedro_mlflow_metrics.process import LAST_SECONDS, seconds_left
 from kedro_mlflow_metrics.tracking import runs
-from kedro_mlflow_metrics.tracking.store import RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
+    from kedro_mlflow_metrics.journal.session import FoundNote
     from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["JOURNAL_TAG", "Waiting", "create", "deliver", "deliver_all", "look"]
+__all__ = ["Waiting", "deliver", "deliver_all", "end_by_hand", "look"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
-JOURNAL_TAG = "kedro_mlflow_metrics.journal_id"
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,26 @@ class Waiting:
     refused: int  # how many points MLflow has refused for their content
     damaged: int  # how many lines do not agree with their checksum
     live: bool  # whether a process still writes here
+    notes: list[FoundNote]  # what its sessions say
 
     @property
     def something(self) -> bool:
-        """Whether it is more than the remains of what is sent."""
-        record = self.record
-        return bool(self.points or self.refused or self.damaged or (record and (record.status or record.local_id)))
+        """Whether it is more than what a run that goes on keeps here, or the remains of one that is sent."""
+        lost = any(each.note.status or (each.note.owner and each.killed) for each in self.notes)
+        unmade = self.record is not None and not self.record.run_id
+        return bool(self.points or self.refused or self.damaged or lost or unmade)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether nobody here can tell if the process that ends the run still lives."""
+        return any(each.note.owner and not (each.over or each.lives) for each in self.notes)
+
+    @property
+    def why(self) -> str:
+        """Why it waits."""
+        if self.live:
+            return "its process still runs"
+        return next((each.note.reason for each in self.notes if each.note.reason), "its process was killed")
 
     @property
     def title(self) -> str:
@@ -53,7 +67,7 @@ class Waiting:
         record = self.record
         if record is None:
             return str(self.folder.path)
-        return f"{record.name} {record.ident[:8]}" if record.name else record.ident
+        return f"{record.name} {record.shown[:8]}" if record.name else record.shown
 
     def is_run(self, ident: str | None) -> bool:
         """Tell whether it is of the run whose id begins so; None for any."""
@@ -74,7 +88,7 @@ def _look_at(folder: RunFolder) -> Waiting:
         since = min(curve.timestamps) if not since else min(since, *curve.timestamps)
     refused, damaged = (sum(map(_lines, folder.path.glob(f"*.{kind}"))) for kind in ("refused", "damaged"))
     since = since or (record.start_time if record else 0)
-    return Waiting(folder, record, number, since, refused, damaged, folder.live)
+    return Waiting(folder, record, number, since, refused, damaged, folder.live, notes_in(folder))
 
 
 def _lines(path: Path) -> int:
@@ -82,19 +96,6 @@ def _lines(path: Path) -> int:
         return path.read_bytes().count(b"\n")
     except OSError:
         return 0
-
-
-def create(server: Server, record: Record, *, new: bool) -> RunInfo:
-    """Make the run in MLflow that a record describes, once: by a tag of its own, or by its run key.
-
-    It is ``new`` if nobody can have tried to make it before.
-    """
-    experiment = record.experiment_id or runs.experiment_id(server, record.experiment)
-    tags, by = {**record.tags, JOURNAL_TAG: record.local_id}, JOURNAL_TAG
-    if record.run_key:
-        tags[runs.RUN_KEY_TAG], by, new = record.run_key, runs.RUN_KEY_TAG, False
-    wanted = RunInfo("", experiment, record.name, start_time=record.start_time)
-    return runs.find_or_create(server, wanted, tags, by, new=new)
 
 
 def deliver(folder: RunFolder, server: Server, *, opener: bool = False) -> Generator[int, None, Record | None]:
@@ -105,7 +106,7 @@ def deliver(folder: RunFolder, server: Server, *, opener: bool = False) -> Gener
     Args:
         folder: A run's folder.
         server: Where to; the caller makes sure that it is the right one.
-        opener: Whether this process began the run, so that nobody else is still to end it.
+        opener: Whether this process has opened the run, and so may wait for another one that sends from here.
 
     Returns:
         The run, as far as it is known now; None if another process is at it, or nothing says which run it is.
@@ -115,22 +116,55 @@ def deliver(folder: RunFolder, server: Server, *, opener: bool = False) -> Gener
     seconds = seconds_left()
     with folder.locked((LAST_SECONDS if seconds is None else seconds) if opener else 0) as right:
         record = folder.read() if right else None
-        live, last_write = folder.live, folder.last_write or now()
-        if record is None or (live and not record.run_id and not opener):
+        if record is None:
             return None
-        if not record.run_id:
-            made = create(server, record, new=False)
-            record = replace(record, run_id=made.run_id, experiment_id=made.experiment_id)
-            with suppress(JournalError):  # on a full disk; it is found by its tag again
-                folder.write(record)
-        yield from _send_files(folder, Target(server, folder.journal, record, RunInfo(record.run_id)))
-        noted = folder.read() or record  # its opener may have noted the end meanwhile
-        record = replace(noted, run_id=record.run_id, experiment_id=record.experiment_id)
-        if status := record.status or ("KILLED" if record.local_id and not live else ""):
-            runs.end(server, record.run_id, status, record.end_time or last_write, shared=bool(record.run_key))
-            folder.write(replace(record, status="", local_id="", reason=""))
+        if not (record.run_id or opener) and any(each.note.owner and not each.over for each in notes_in(folder)):
+            return None  # its opener makes it
+        target, last_write = Target(server, folder.journal, record), folder.last_write
+        target.make()
+        yield from _send_files(folder, target)
+        _end(folder, target, last_write)
         folder.remove()
-        return record
+        return target.record
+
+
+def _end(folder: RunFolder, target: Target, last_write: int) -> None:
+    """Tell MLflow how the sessions of a run have ended, also one that was killed if no other session lives."""
+    found = [each for each in notes_in(folder) if each.over]
+    for each in sorted(found, key=lambda each: each.note.end_time):
+        note, shared = each.note, bool(target.record.run_key)
+        if note.status:
+            runs.end(target.server, target.record.run_id, note.status, note.end_time, shared=shared)
+        elif note.owner and each.killed:
+            if any(not other.over for other in _notes_of(target)):
+                continue
+            if runs.end_lost(target.server, target.record.run_id, last_write):
+                name = target.record.name or target.record.shown
+                log.warning("Run %r was left RUNNING by a process that is gone; it is KILLED now", name)
+        each.path.unlink(missing_ok=True)
+
+
+def end_by_hand(target: Target, status: str) -> None:
+    """Set the status of a run that MLflow takes for RUNNING. Raises `MetricsError` where that would be wrong."""
+    run, last_write = f"run {target.record.name or target.record.shown!r}", target.folder.last_write
+    if target.folder.live:
+        raise MetricsError(f"the process of {run} still runs", "stop it first")
+    if target.offline:
+        raise MetricsError(f"{run} is not in MLflow yet", f"'{target.journal.sync}' makes it, and ends it")
+    if not runs.end_lost(target.server, target.record.run_id, last_write, status):
+        raise MetricsError(f"{run} in {target.server.where} is not RUNNING", "nothing was changed")
+    for each in notes_in(target.folder):
+        each.path.unlink(missing_ok=True)
+    target.folder.remove()
+
+
+def _notes_of(target: Target) -> Iterator[FoundNote]:
+    """Yield the notes of all sessions of a run; one that joined it by its id has a folder of its own."""
+    wanted = (target.record.uri, target.record.run_id)
+    for folder in target.journal.runs():
+        record = folder.read()
+        if record is not None and (record.uri, record.run_id) == wanted:
+            yield from notes_in(folder)
 
 
 def _send_files(folder: RunFolder, target: Target) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -33,26 +34,28 @@ Reporting = Callable[[], AbstractContextManager[Callable[[int, int], object]]]
 
 
 class Outbox:
-    """What is on its way to one run; ``written`` is called when something stands in the journal.
+    """What is on its way to one run; ``written`` is called with it when there is something for the clock to do.
 
     Attributes:
         proven: Whether MLflow has once accepted something for the run; from then on no answer raises.
         trouble: Why the last sending failed, None if it did not.
         due: When the clock sends next, in seconds of the monotonic clock.
+        opens: Whether the run began offline and it is for this process to make it.
     """
 
-    def __init__(self, target: Target, written: Callable[[], object]) -> None:
+    def __init__(self, target: Target, written: Callable[[Outbox], object]) -> None:
         self.target, self._written = target, written
         self._sender = Sender(target)
         self._sending, self._opening = threading.Lock(), threading.Lock()
         self._file: PointsFile | None = None
-        self._last_sent = -PERIOD_SECONDS
+        self._last_sent = self._looked = -PERIOD_SECONDS
         self._failures = 0
         self._warned: set[str] = set()
         self._closed = self._held = False
-        self.proven = False
+        self.proven = self.opens = False
+        self.sent = False  # whether MLflow has answered for any point
         self.trouble: TrackingError | None = None
-        self.due = 0.0
+        self.due, self._force_at = 0.0, math.inf
 
     @property
     def waiting(self) -> bool:
@@ -62,8 +65,27 @@ class Outbox:
 
     @property
     def ready(self) -> bool:
-        """Whether there is something for the clock to send."""
-        return self.waiting and not self.target.offline
+        """Whether there is something for the clock to do."""
+        return not self.target.kept and (self.waiting or (self.opens and self.target.offline))
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be made anew when it is needed again."""
+        return self._file is None and self.trouble is None and not self.opens
+
+    @property
+    def moment(self) -> float:
+        """When the clock is to come, in seconds of the monotonic clock."""
+        return min(self.due, self._force_at)
+
+    def expect(self, trouble: TrackingError, *, opens: bool) -> None:
+        """Begin while MLflow does not answer: points wait, and the clock tries; the user was told."""
+        self.trouble, self.opens = trouble, opens
+        self.proven = opens  # the pipeline was let go on: no later answer stops it
+        self._warned.add("outage")
+        self.due = time.monotonic() + PERIOD_SECONDS
+        if opens:
+            self._written(self)
 
     def save(self, curves: Sequence[Curve], reporting: Reporting, *, collect: bool = False) -> None:
         """Take points; when this returns they are in MLflow, or in the journal.
@@ -74,6 +96,7 @@ class Outbox:
             collect: Whether they may be sent a second later, together with others.
         """
         self.complain()
+        self._look()
         if self._sends_at_once(curves, collect=collect):
             with self._sending:
                 if self.trouble is None:  # or somebody else has met it while this one waited
@@ -103,7 +126,7 @@ class Outbox:
         try:
             with reporting() if total > MAX_POINTS else nullcontext(_say_nothing) as report:
                 for sent in self._sender.send(curves, strict=strict):
-                    self.proven = True
+                    self.proven = self.sent = True
                     if sent.refused:
                         self.begin_file().set_aside(sent.refused)
                     done += sent.points
@@ -120,7 +143,9 @@ class Outbox:
     def _keep(self, curves: Sequence[Curve], reporting: Reporting) -> None:
         """Put points into the journal; send them after all if it takes no more."""
         try:
-            self.begin_file().append(curves)
+            with self._opening:  # nobody closes the file meanwhile
+                self._begin_file().append(curves)
+                self._force_at = min(self._force_at, time.monotonic() + PERIOD_SECONDS)
         except JournalError as exc:
             if self.target.offline:
                 raise
@@ -131,15 +156,25 @@ class Outbox:
                 raise JournalError(f"{exc}; and {self.trouble}") from exc
             self.trouble = None
             return
-        if not self.target.offline:
-            self._written()
+        if not self.target.kept:
+            self._written(self)
 
     def begin_file(self) -> PointsFile:
-        """Return this process's file of the run; its lock says that a process of the run lives."""
+        """Return this process's file of the run."""
         with self._opening:
-            if self._file is None:
-                self._file = PointsFile.create(self.target.folder, self.target.record)
-            return self._file
+            return self._begin_file()
+
+    def _begin_file(self) -> PointsFile:
+        if self._file is None:
+            self._file = PointsFile.create(self.target.folder, self.target.record)
+        return self._file
+
+    def _look(self) -> None:
+        """Look, once a second at most, whether the opener has made the run by now."""
+        if self.target.offline and not self.opens and time.monotonic() - self._looked >= PERIOD_SECONDS:
+            self._looked = time.monotonic()
+            if self.target.look():
+                self.proven = True
 
     def flush(self, *, force: bool = False, within: float | None = None) -> None:
         """Send what waits, for as long as MLflow answers.
@@ -148,7 +183,7 @@ class Outbox:
             force: Whether to try once more although MLflow did not answer the last time.
             within: Seconds for all of it; None for as long as MLflow goes on taking points.
         """
-        if self._file is None or (self.trouble is not None and not force):
+        if (self._file is None and not self.ready) or (self.trouble is not None and not force):
             return
         longest = LAST_SECONDS if within is None else within
         if self._sending.acquire(timeout=longest):  # first: what another thread is sending may not count as waiting
@@ -157,11 +192,25 @@ class Outbox:
                     if force:
                         self._sender.hurry(longest)
                     self._send_file(None if within is None else time.monotonic() + within)
+                self._let_go()
             finally:
                 self._sending.release()
 
-    def send_waiting(self) -> None:
-        """Send what waits in the journal; called by the clock."""
+    def _let_go(self) -> None:
+        """Close a file of which nothing waits: who streams into hundreds of runs has not hundreds of them open."""
+        with self._opening:
+            if self._file is not None and not self._file.waiting:
+                self._file.close()
+                self._file = None
+                self.target.folder.remove()
+
+    def tick(self) -> None:
+        """Have the disk write down what waits, and send it if it is time; called by the clock."""
+        file, self._force_at = self._file, math.inf
+        if file is not None:
+            file.force()
+        if time.monotonic() < self.due:
+            return
         with self._sending:
             if not self._closed:
                 self._send_file()
@@ -169,25 +218,38 @@ class Outbox:
     def _send_file(self, deadline: float | None = None) -> None:
         begun, told = time.monotonic(), False
         try:
-            for _ in send_file(self.begin_file(), self._sender, repeatable=self.target.server.repeatable):
-                self.proven = True
+            if not self._arrive():
+                return
+            file = self._file
+            for _ in send_file(file, self._sender, repeatable=self.target.server.repeatable) if file else ():
+                self.proven = self.sent = True
                 moment = time.monotonic()
                 if deadline is not None and moment > deadline:
                     return
                 if not told and moment - begun > PATIENCE_SECONDS:
                     told = True
-                    log.info("Sending what waits for run %s", self.target.record.name or self.target.record.ident)
+                    log.info("Sending what waits for run %s", self.target.record.name or self.target.record.shown)
             if self.trouble is not None:
                 log.info("MLflow answers again; what waited is sent")
-                self._warned.discard("trouble")
+                self._warned -= {"outage", "refusal"}
             self.trouble, self._failures = None, 0
         except TrackingError as exc:
             self._stumble(exc)
         except Exception as exc:
-            log.exception("The points of run %s wait in the journal", self.target.record.ident)
+            log.exception("The points of run %s wait in the journal", self.target.record.shown)
             self._stumble(TrackingError(f"sending failed: {exc}"))
         finally:
             self._rest()
+
+    def _arrive(self) -> bool:
+        """Make a run that began offline, or learn that its opener has; return whether MLflow has it."""
+        target = self.target
+        if target.offline and self.opens:
+            target.make()
+        if not target.look():
+            return False
+        self.proven = True
+        return True
 
     def _rest(self) -> None:
         """Let a second pass until the clock sends again."""
@@ -203,7 +265,7 @@ class Outbox:
         self.due = time.monotonic() + max(pause, trouble.retry_after)
         if not self.target.journal.fail:
             self._warn(
-                "trouble",
+                "outage" if trouble.outage else "refusal",
                 "%s. The pipeline goes on; its points wait in %s until MLflow answers; '%s' sends what is left",
                 trouble.reason,
                 self.target.folder.path,

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.clock import flush
+from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.points.forms import last_finite
 from kedro_mlflow_metrics.tracking.connect import open_store
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.points.curves import MetricPoint
     from kedro_mlflow_metrics.tracking.store import Store
 
-__all__ = ["last_points", "load"]
+__all__ = ["has_points", "last_points", "load"]
 
 
 def load(
@@ -35,7 +36,7 @@ def load(
             waiting.setdefault(curve.key, set()).update(curve)
     latest: dict[str, MetricPoint] = {}
     histories: Iterator[list[MetricPoint]] = iter(())
-    if target.record.run_id:
+    if target.look():
         store = open_store(target.server)
         latest = {point.key: point for point in store.get_run(target.record.run_id)[1] if wanted(point.key)}
         keys = sorted(latest)
@@ -43,6 +44,14 @@ def load(
     for key in sorted({*latest, *waiting}):
         history = next(histories) if key in latest else []
         yield key, waiting[key].union(history) if key in waiting else history
+
+
+def has_points(target: Target) -> bool:
+    """Tell whether MLflow has a point of a run, as far as it answers."""
+    try:
+        return bool(open_store(target.server).get_run(target.record.run_id)[1])
+    except TrackingError:
+        return True
 
 
 def _histories(store: Store, run_id: str, keys: list[str]) -> Iterator[list[MetricPoint]]:

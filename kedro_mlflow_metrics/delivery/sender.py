@@ -36,7 +36,7 @@ class Sender:
 
     def __init__(self, target: Target, *, careful: bool = False) -> None:
         """Ask nobody yet; a ``careful`` one begins with small windows, as after a failure."""
-        self._server, self._run_id = target.server, target.record.run_id
+        self._target, self._server = target, target.server
         self._retries = 3 if target.journal.fail else 0
         self._limit, self._timeout, self._batches = MAX_POINTS, target.server.timeout, 1 if careful else _MOST_BATCHES
         self._store: Store | None = None
@@ -69,7 +69,7 @@ class Sender:
     def _send(self, batch: list[Curve], *, strict: bool) -> _Refused:
         """Send a batch and return what is refused of it."""
         try:
-            self._opened().log_batch(self._run_id, batch)
+            self._opened().log_batch(self._target.record.run_id, batch)
         except TrackingError as exc:
             self._store = None
             alone = count(batch) == 1
@@ -100,7 +100,7 @@ class Sender:
 
     def _has_run(self) -> bool:
         """Tell a refused content from a run that is gone."""
-        info, _ = self._opened().get_run(self._run_id)
+        info, _ = self._opened().get_run(self._target.record.run_id)
         return info.lifecycle_stage == "active"
 
     def _opened(self) -> Store:

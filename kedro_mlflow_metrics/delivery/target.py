@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 from kedro_mlflow_metrics import process
+from kedro_mlflow_metrics.errors import JournalError
 from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
+from kedro_mlflow_metrics.tracking import runs
 from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.store import RunInfo
 
-__all__ = ["Target", "memory_target"]
+__all__ = ["Target", "create", "memory_target"]
+
+_JOURNAL_TAG = "kedro_mlflow_metrics.journal_id"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Target:
-    """A run and its journal; it travels to worker processes inside the pickled datasets."""
+    """A run and its journal; it travels to worker processes inside the pickled datasets.
+
+    A run that began offline keeps its identity, by which its steps, folder and files are found, when MLflow has it.
+    """
 
     server: Server  # where the run lives
     journal: Journal  # where its points wait
     record: Record  # what the journal calls the run
-    run: RunInfo  # what MLflow said of it when it was opened or joined; only its id where MLflow was not asked
+    # what MLflow said of it when it was opened or joined; empty while MLflow does not have it
+    run: RunInfo = field(default_factory=lambda: RunInfo(""))
     active: bool = False  # whether nodes find it as MLflow's active run
 
     @classmethod
@@ -40,8 +49,13 @@ class Target:
 
     @property
     def offline(self) -> bool:
-        """Whether MLflow does not have the run yet."""
-        return bool(self.record.local_id)
+        """Whether this process knows of no run in MLflow yet."""
+        return not self.record.run_id
+
+    @property
+    def kept(self) -> bool:
+        """Whether its points stay in the journal for good: logging is switched off."""
+        return not self.server.uri
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -52,6 +66,41 @@ class Target:
     def key(self) -> tuple[str, str]:
         """What tells runs apart in one process."""
         return self.server.uri, self.record.ident
+
+    def make(self) -> None:
+        """Make the run in MLflow if it is not there, and note in the journal that it is; or raise `TrackingError`."""
+        if self.offline:
+            self._take(create(self.server, self.record, new=False))
+            with suppress(JournalError):  # on a full disk; the run is found by its tag again
+                self.folder.write(self.record)
+
+    def look(self) -> bool:
+        """Tell whether MLflow has the run by now, as its opener has noted in the journal."""
+        if self.offline and not self.kept:
+            noted = self.folder.read()
+            if noted is not None and noted.run_id:
+                user, where = noted.tags.get("mlflow.user", "unknown"), noted.artifact_uri
+                begun = (noted.name, "RUNNING", noted.start_time)
+                self._take(RunInfo(noted.run_id, noted.experiment_id, *begun, where, user, "active"))
+        return not self.offline
+
+    def _take(self, run: RunInfo) -> None:
+        ident, experiment, artifacts = run.run_id, run.experiment_id, run.artifact_uri
+        self.run = run
+        self.record = replace(self.record, run_id=ident, experiment_id=experiment, artifact_uri=artifacts)
+
+
+def create(server: Server, record: Record, *, new: bool) -> RunInfo:
+    """Make the run in MLflow that a record describes, once: by a tag of its own, or by its run key.
+
+    It is ``new`` if nobody can have tried to make it before.
+    """
+    experiment = record.experiment_id or runs.experiment_id(server, record.experiment)
+    tags, by = {**record.tags, _JOURNAL_TAG: record.local_id}, _JOURNAL_TAG
+    if record.run_key:
+        tags[runs.RUN_KEY_TAG], by, new = record.run_key, runs.RUN_KEY_TAG, False
+    wanted = RunInfo("", experiment, record.name, start_time=record.start_time)
+    return runs.find_or_create(server, wanted, tags, by, new=new)
 
 
 _folders: process.Own[list[str]] = process.Own(list)
@@ -71,4 +120,4 @@ def memory_target(ident: str) -> Target:
     folder = tempfile.mkdtemp(prefix="kedro_mlflow_metrics_")
     _folders.value.append(folder)
     process.at_end(process.FOLDERS, _remove_folders)
-    return Target(Server(""), Journal(folder), Record("", local_id=ident), RunInfo(ident))
+    return Target(Server(""), Journal(folder), Record("", local_id=ident))

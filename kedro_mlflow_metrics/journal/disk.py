@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import sys
 from array import array
 from hashlib import blake2b
+from io import FileIO
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from io import FileIO
     from pathlib import Path
 
     from kedro_mlflow_metrics.points.curves import Curve
 
-__all__ = ["collect", "encoded", "replace_file", "sealed", "try_lock", "unsealed"]
+__all__ = ["collect", "encoded", "is_locked", "own_name", "replace_file", "sealed", "try_lock", "unsealed"]
 
 _FAR = 2**40
 _SEAL = re.compile(rb"[0-9a-f]{16} ")
@@ -44,6 +45,21 @@ def try_lock(file: FileIO) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process has the lock of a file."""
+    try:
+        with FileIO(path, "r+b") as file:
+            return not try_lock(file)
+    except OSError:
+        return False
+
+
+def own_name(suffix: str) -> str:
+    """Return a name for a file that nobody else writes to."""
+    host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:60] or "host"
+    return f"{host}-{os.getpid()}-{uuid4().hex[:8]}.{suffix}"
 
 
 def sealed(body: bytes) -> bytes:

@@ -9,22 +9,22 @@ import json
 import re
 import shutil
 import time
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.disk import replace_file, sealed, try_lock, unsealed
+from kedro_mlflow_metrics.journal.disk import is_locked, replace_file, sealed, try_lock, unsealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["Journal", "Record", "RunFolder", "first_line"]
 
-_FILE = re.compile(r"[\w.-]+-\d+-[0-9a-f]{8}\.jsonl")
+_FILE = re.compile(r"[\w.-]+-\d+-[0-9a-f]{8}\.(?P<kind>jsonl|session)")
 _ORPHAN_SECONDS = 60
 
 
@@ -50,9 +50,8 @@ class Journal:
 
     def of(self, record: Record) -> RunFolder:
         """Return the folder of a run, whether it exists or not."""
-        ident = record.local_id or record.run_id
-        name = re.sub(r"[^\w-]", "_", ident)[:80]
-        digest = blake2b(f"{record.uri}\n{ident}".encode(), digest_size=4).hexdigest()
+        name = re.sub(r"[^\w-]", "_", record.ident)[:80]
+        digest = blake2b(f"{record.uri}\n{record.ident}".encode(), digest_size=4).hexdigest()
         return RunFolder(self, self.folder / "runs" / f"{name}-{digest}")
 
     def runs(self) -> list[RunFolder]:
@@ -74,7 +73,7 @@ class Record:
 
     uri: str  # MLflow's address without user name, password and query, a local path from the project's root
     run_id: str = ""  # the run in MLflow; empty for one that is still to be made
-    local_id: str = ""  # the id of a run that was begun while nobody answered; the tag by which it is found
+    local_id: str = ""  # the id of a run that began while nobody answered, which it keeps; the tag by which it is found
     env: str = ""  # the Kedro environment
     name: str = ""  # the run's name
     experiment: str = ""  # its experiment, for a run to be made
@@ -82,19 +81,22 @@ class Record:
     run_key: str = ""  # the run key, if it shares its run with other sessions
     tags: Mapping[str, str] = field(default_factory=dict)  # its tags, for a run to be made
     start_time: int = 0  # when it began, in milliseconds since the epoch
-    status: str = ""  # how it ended, if MLflow does not know yet
-    end_time: int = 0  # when it ended, in milliseconds since the epoch
-    reason: str = ""  # why its points wait
+    artifact_uri: str = ""  # where MLflow keeps its artifacts
 
     @property
     def ident(self) -> str:
-        """What users call the run: MLflow's id, or the local one."""
+        """What the run is called on this machine, from its beginning to its end."""
+        return self.local_id or self.run_id
+
+    @property
+    def shown(self) -> str:
+        """What users call the run: MLflow's id, or the local one as long as there is none."""
         return self.run_id or self.local_id
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What waits of one run: a file of points per process, and ``run.json``."""
+    """What waits of one run: a file of points per process, a note per session, and ``run.json``."""
 
     journal: Journal
     path: Path
@@ -106,22 +108,26 @@ class RunFolder:
         if not ignore.exists():
             ignore.write_text("*\n")
 
-    def files(self) -> list[Path]:
-        """Return the files of points that are ours."""
+    def files(self, kind: str = "jsonl") -> list[Path]:
+        """Return the files of points that are ours, or the notes of sessions."""
         try:
-            return sorted(path for path in self.path.iterdir() if _FILE.fullmatch(path.name))
+            return sorted(path for path in self.path.iterdir() if _kind(path) == kind and path.is_file())
         except OSError:
             return []
 
     @property
     def live(self) -> bool:
-        """Whether a process still writes here: it holds the lock of its file."""
-        return any(map(_is_locked, self.files()))
+        """Whether a process still writes here: it holds the lock of a file."""
+        return any(map(is_locked, (*self.files(), *self.files("session"))))
 
     @property
     def last_write(self) -> int:
-        """When somebody last wrote points, in milliseconds since the epoch; 0 if there are none."""
-        return max((int(path.stat().st_mtime * 1000) for path in self.files()), default=0)
+        """When somebody last wrote, in milliseconds since the epoch; 0 if nobody did."""
+        times = [0]
+        for path in (*self.files(), *self.files("session")):
+            with suppress(OSError):
+                times.append(int(path.stat().st_mtime * 1000))
+        return max(times)
 
     def read(self) -> Record | None:
         """Return which run it belongs to; each file says so too in its first line, should ``run.json`` be lost."""
@@ -148,9 +154,10 @@ class RunFolder:
         except OSError as exc:
             raise self.journal.full(exc) from exc
 
-    def note_end(self, record: Record, status: str, end_time: int, reason: str = "") -> None:
-        """Keep how a run ended, for whoever sends what waits of it."""
-        self.write(replace(self.read() or record, status=status, end_time=end_time, reason=reason))
+    def put_first(self, record: Record) -> None:
+        """Write ``run.json`` if there is none. Raises OSError."""
+        if not (self.path / "run.json").exists():
+            self.put(record)
 
     @contextmanager
     def locked(self, seconds: float) -> Iterator[bool]:
@@ -172,11 +179,9 @@ class RunFolder:
 
     def remove(self) -> bool:
         """Delete the folder if nothing waits in it; return whether it is gone."""
-        record = self.read()
-        if record is not None and (record.status or record.local_id):
-            return False
         try:
-            if self.files() or any(self.path.glob("*.refused")) or any(self.path.glob("*.damaged")):
+            left = (*self.files(), *self.files("session"), *self.path.glob("*.refused"), *self.path.glob("*.damaged"))
+            if left:
                 return False
             for path in self.path.iterdir():
                 ours = path.suffix in (".new", ".sent") or path.name.startswith(".run.json.")
@@ -198,9 +203,7 @@ def first_line(record: Record) -> bytes:
     return sealed(json.dumps({"run": asdict(record)}).encode())
 
 
-def _is_locked(path: Path) -> bool:
-    try:
-        with FileIO(path, "r+b") as file:
-            return not try_lock(file)
-    except OSError:
-        return False
+def _kind(path: Path) -> str:
+    """Return what a file holds, if its name is one of ours."""
+    found = _FILE.fullmatch(path.name)
+    return found["kind"] if found else ""

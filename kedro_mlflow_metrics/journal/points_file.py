@@ -12,17 +12,14 @@ import errno
 import json
 import logging
 import os
-import re
-import socket
 import threading
 import time
 from contextlib import suppress
 from io import FileIO
 from typing import TYPE_CHECKING, Literal, NamedTuple
-from uuid import uuid4
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.disk import collect, encoded, sealed, try_lock, unsealed
+from kedro_mlflow_metrics.journal.disk import collect, encoded, own_name, sealed, try_lock, unsealed
 from kedro_mlflow_metrics.journal.folder import first_line
 from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, batches
 
@@ -58,6 +55,7 @@ class PointsFile:
         self._others, self._scanned = 0, -_RESCAN_BYTES
         self._told: set[str] = set()
         self._lock = threading.Lock()
+        self._forced = True  # whether the disk has all of it
         self._file = FileIO(path, mode)
         self._end = self._size()
         self._offset = 0 if self._live else _answered(path)
@@ -75,8 +73,7 @@ class PointsFile:
 
     @classmethod
     def _create(cls, folder: RunFolder, record: Record) -> PointsFile:
-        host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:60] or "host"
-        path = folder.path / f"{host}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
+        path = folder.path / own_name("jsonl")
         new = None
         try:
             folder.make()
@@ -86,8 +83,7 @@ class PointsFile:
                 new._write(first_line(record))
             new.acknowledge(new._size())
             new.path = new.path.rename(path)  # nobody sees it before it is locked
-            if not (folder.path / "run.json").exists():
-                folder.put(record)
+            folder.put_first(record)
         except (OSError, JournalError):
             if new is not None:
                 new._offset = new._size()
@@ -140,6 +136,7 @@ class PointsFile:
             self._file.truncate(self._size() - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._end += written
+        self._forced = False
         return written
 
     def _scan(self) -> None:
@@ -157,6 +154,13 @@ class PointsFile:
     def waiting(self) -> bool:
         """Whether there are lines that MLflow has not answered for."""
         return self._offset < self._end
+
+    def force(self) -> None:
+        """Have the disk write down what was appended, so that it outlives a power cut."""
+        if not self._forced:
+            self._forced = True
+            with suppress(OSError, ValueError):  # a disk that is gone, or a file that was closed meanwhile
+                os.fsync(self._file.fileno())
 
     def read(self, most: int) -> Window:
         """Return the next stretch that waits, of about ``most`` points."""

@@ -9,8 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from kedro_mlflow_metrics.delivery.leftovers import create
-from kedro_mlflow_metrics.delivery.target import Target
+from kedro_mlflow_metrics.delivery.target import Target, create
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.journal.folder import Record
 from kedro_mlflow_metrics.process import now
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.settings import Settings
     from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["Chooser", "Chosen"]
+__all__ = ["Chooser", "Chosen", "experiment_of"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 _RUN_KEYS = ("KEDRO_MLFLOW_RUN_KEY", "KUBEFLOW_RUN_ID", "KEDRO_CONFIG_RUN_ID")
@@ -39,7 +38,7 @@ class Chosen(NamedTuple):
 
     target: Target  # the run
     owner: bool  # whether this process opened it, and so ends it
-    proven: bool = True  # whether MLflow has answered for it
+    trouble: TrackingError | None = None  # why MLflow has not answered for it
     loan: Mapping[str, str] = {}  # what was set in the environment for it
 
 
@@ -86,24 +85,24 @@ class Chooser:
             if not self.saves or self._must_raise(exc):
                 raise
             self._warn(exc, self.journal.folder)
-            return Chosen(Target.of(server, self.journal, RunInfo(run_id)), owner=False, proven=False)
+            return Chosen(Target.of(server, self.journal, RunInfo(run_id)), owner=False, trouble=exc)
         return Chosen(Target.of(server, self.journal, info, active=self.settings.run.active), owner=False)
 
     def _open(self) -> Chosen:
         """Open a run; while nobody answers, it begins in the journal, and nodes find no active run."""
-        record = self._new_record()
+        record, active = self._new_record(), self.settings.run.active
         try:
             info = create(self.server, record, new=True)
         except TrackingError as exc:
             if self._must_raise(exc):
                 raise
             safe = {tag: safe_uri(text) for tag, text in record.tags.items()}
-            target = Target(self.server, self.journal, replace(record, tags=safe), RunInfo(record.local_id))
+            target = Target(self.server, self.journal, replace(record, tags=safe), active=active)
             target.folder.write(target.record)
             self._warn(exc, target.folder.path)
-            return Chosen(target, owner=True, proven=False)
-        active, run_key = self.settings.run.active, record.run_key
-        return Chosen(Target.of(self.server, self.journal, info, active=active, run_key=run_key), owner=True)
+            return Chosen(target, owner=True, trouble=exc)
+        target = Target.of(self.server, self.journal, info, active=active, run_key=record.run_key)
+        return Chosen(target, owner=True)
 
     def _new_record(self) -> Record:
         """Say what a new run is to be."""
@@ -136,10 +135,7 @@ class Chooser:
         variables = dict(self.settings.variables())
         if own("MLFLOW_TRACKING_URI") is None:
             variables["MLFLOW_TRACKING_URI"] = target.server.uri
-        ident = target.run.experiment_id
-        if ident and own("MLFLOW_EXPERIMENT_ID") is None and own("MLFLOW_EXPERIMENT_NAME") is None:
-            variables["MLFLOW_EXPERIMENT_ID"] = ident
-        return lend(variables)
+        return lend({**variables, **experiment_of(target.run)})
 
     def _warn(self, trouble: TrackingError, where: object) -> None:
         log.warning(
@@ -148,6 +144,12 @@ class Chooser:
             where,
             self.journal.sync,
         )
+
+
+def experiment_of(run: RunInfo) -> dict[str, str]:
+    """Return the variable that has MLflow's fluent functions find the experiment of a run, if the user set none."""
+    free = own("MLFLOW_EXPERIMENT_ID") is None and own("MLFLOW_EXPERIMENT_NAME") is None
+    return {"MLFLOW_EXPERIMENT_ID": run.experiment_id} if run.experiment_id and free else {}
 
 
 def _run_key() -> str:

@@ -6,20 +6,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.target import Target
+from kedro_mlflow_metrics.errors import MetricsError
+from kedro_mlflow_metrics.runs import find
 from kedro_mlflow_metrics.tracking.environment import lend
 from kedro_mlflow_metrics.tracking.runs import asked_for, experiment_id
 from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
+    from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["new_target", "target_of"]
+__all__ = ["new_target", "source_of", "target_of"]
 
 
 def target_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target | None:
     """Return the run that a dataset writes to, ``last`` while that is right; None where a new one would be opened."""
     if binding.target is not None and (run_id is None or not binding.enabled):
         return binding.target
+    if run_id == find.LATEST:
+        raise MetricsError(f"'run_id: {run_id}' is for loading", "name the run to save to by its id")
     import mlflow
 
     if run_id is not None:
@@ -35,13 +40,26 @@ def target_of(binding: Binding, run_id: str | None, last: Target | None = None) 
     return _target(binding, to_run_info(dict(run.info)), uri)
 
 
+def source_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target | None:
+    """Return the run that a dataset reads from: the one that it would write to, or the one that it wrote to last."""
+    if run_id == find.LATEST and binding.enabled:
+        here = replace(binding, server=_server(binding), experiment=binding.experiment or "Default")
+        return find.newest(here, binding.owns)
+    return target_of(binding, run_id, last) or last
+
+
 def _target(binding: Binding, run: RunInfo, uri: str | None = None) -> Target:
     """Return a run at an address, by default the project's or else MLflow's own."""
-    if uri is None and not binding.server.uri:
-        import mlflow
+    return Target.of(replace(_server(binding), uri=uri) if uri else _server(binding), binding.journal, run)
 
-        uri = mlflow.get_tracking_uri()
-    return Target.of(replace(binding.server, uri=uri) if uri else binding.server, binding.journal, run)
+
+def _server(binding: Binding) -> Server:
+    """Return the project's address, or else MLflow's own."""
+    if binding.server.uri:
+        return binding.server
+    import mlflow
+
+    return replace(binding.server, uri=mlflow.get_tracking_uri())
 
 
 def new_target(binding: Binding) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -12,21 +13,24 @@ from uuid import uuid4
 
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.delivery import clock, leftovers
+from kedro_mlflow_metrics.delivery.read import has_points
 from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import InvalidMetricsError, JournalError, MetricsError
 from kedro_mlflow_metrics.journal.points_file import waiting_points
+from kedro_mlflow_metrics.journal.session import Session
 from kedro_mlflow_metrics.points.curves import count
 from kedro_mlflow_metrics.points.names import check_prefix
 from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project.binding import Binding
-from kedro_mlflow_metrics.runs.choose import Chooser
+from kedro_mlflow_metrics.runs.choose import Chooser, experiment_of
+from kedro_mlflow_metrics.runs.find import LATEST
 from kedro_mlflow_metrics.tracking import active, runs
-from kedro_mlflow_metrics.tracking.environment import take_back
+from kedro_mlflow_metrics.tracking.environment import lend, take_back
 from kedro_mlflow_metrics.tracking.store import RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
     from kedro_mlflow_metrics.journal.folder import Record
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.context import Catalog, Pipeline, Project, RunRequest
     from kedro_mlflow_metrics.runs.choose import Chosen
 
-__all__ = ["finish", "finish_interrupted", "opened", "send", "start"]
+__all__ = ["enter_node", "finish", "finish_interrupted", "opened", "send", "start"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
@@ -49,6 +53,8 @@ class OpenRun:
     others: list[Target]  # the runs that entries name themselves
     files: Sequence[tuple[Target, Path, list[Manner]]]  # Kubeflow's files, and what stands in them
     memory: Target | None = None  # what takes their place if logging is switched off
+    notes: dict[Target, Session] = field(default_factory=dict)  # that this session lives, in the folder of each run
+    loans: list[Mapping[str, str]] = field(default_factory=list)  # what was set in the environment meanwhile
     thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
 
     @property
@@ -57,7 +63,17 @@ class OpenRun:
         return [*self.others, self.chosen.target] if self.chosen else self.others
 
 
-_open: process.Own[list[OpenRun]] = process.Own(list)
+class _OpenRuns(list[OpenRun]):
+    """The open runs of this process."""
+
+    def leave(self) -> None:
+        """Close, in a forked child, the notes of its parent: whose process lives is for its own lock to say."""
+        for run in self:
+            for note in run.notes.values():
+                note.leave()
+
+
+_open = process.Own(_OpenRuns)
 
 
 def opened(catalog: Catalog) -> OpenRun | None:
@@ -81,8 +97,9 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
         _bind(entries, base)
         _open.value.append(OpenRun(catalog, None, [], (), base.target))
         return
+    _refuse_latest(saving)
     chooser = Chooser(base, settings, request, saves=any(entry.dataset.run_id is None for entry in saving))
-    for run_id in sorted({entry.dataset.run_id for entry in entries if entry.dataset.run_id}):
+    for run_id in sorted({entry.dataset.run_id for entry in entries} - {None, LATEST}):
         chooser.look_at(run_id, needed=any(run_id == entry.dataset.run_id for entry in entries if entry not in saving))
     chosen = chooser.choose()
     base = replace(base, target=chosen.target if chosen else None)
@@ -107,6 +124,13 @@ def _check_prefixes(entries: Sequence[Entry], saving: Sequence[Entry], separator
                 " and ".join(sorted(entry.name for entry in saving if entry.prefix == prefix)),
                 prefix,
             )
+
+
+def _refuse_latest(saving: Sequence[Entry]) -> None:
+    for entry in saving:
+        if entry.dataset.run_id == LATEST:
+            reason = f"dataset {entry.name!r}: 'run_id: {LATEST}' is for loading, and the pipeline saves this entry"
+            raise MetricsError(reason, "remove run_id, or name the run to save to by its id")
 
 
 def _bind(entries: Sequence[Entry], base: Binding) -> None:
@@ -141,17 +165,33 @@ def _begin(run: OpenRun) -> None:
     process.at_end(process.RUNS, _finish_all)
     process.catch_sigterm(catch=True)
     _open.value.append(run)
+    for target in run.targets:
+        owner = run.chosen is not None and run.chosen.owner and run.chosen.target is target
+        run.notes[target] = Session(target.folder, target.record, owner=owner)
     if run.chosen is None:
         return
-    target = run.chosen.target
+    run.loans.append(run.chosen.loan)
+    target, box = run.chosen.target, clock.outbox(run.chosen.target)
+    if run.chosen.trouble is not None:
+        box.expect(run.chosen.trouble, opens=target.offline)
+        return
+    box.proven = True
     if target.active:
         active.activate(target.run)
-    if target.offline:
-        clock.outbox(target).begin_file()  # nobody takes the run for one whose process is gone
-    elif run.chosen.proven:
-        clock.outbox(target).proven = True
-        if target.journal.runs():
-            clock.send_in_background(leftovers.deliver_all(target.server, target.journal))
+    if any(folder.path != target.folder.path for folder in target.journal.runs()):
+        clock.send_in_background(leftovers.deliver_all(target.server, target.journal))
+
+
+def enter_node(catalog: Catalog, target: Target) -> None:
+    """Make the run active where a node runs, in whatever thread or process; one that began offline, if it is there."""
+    if not target.active or not target.look():
+        return
+    active.activate(target.run)
+    late = experiment_of(target.run)
+    if not late.items() <= os.environ.items():
+        loan, run = lend(late), opened(catalog)
+        if run is not None:  # a worker process keeps it
+            run.loans.append(loan)
 
 
 # The end
@@ -183,85 +223,83 @@ def finish(run: OpenRun, status: str) -> None:
     try:
         if status == "FAILED":
             _write_files(run)
-        troubles = [_finish(target, status) for target in run.others]
+        troubles = [_finish(run, target, status) for target in run.others]
         if run.chosen:
             active.deactivate(run.chosen.target.run)
-            troubles.append(_finish(run.chosen.target, status, owner=run.chosen.owner, pipelines=True))
+            troubles.append(_finish(run, run.chosen.target, status))
     finally:
-        if run.chosen:
-            take_back(run.chosen.loan)
+        for loan in run.loans:
+            take_back(loan)
         if run.memory:
             clock.close(run.memory)
         if not any(other.thread == run.thread for other in _open.value):
             process.catch_sigterm(catch=False)
+    clock.wait_for_background()
     trouble = next(filter(None, troubles), None)
     if trouble is not None and status == "FINISHED" and any(target.journal.fail for target in run.targets):
         raise trouble
 
 
-def _finish(target: Target, status: str, *, owner: bool = False, pipelines: bool = False) -> MetricsError | None:
-    """End one run, or leave one that others opened, and say what became of it; return why something is left.
-
-    Args:
-        target: The run.
-        status: How the pipeline ended.
-        owner: Whether this process opened it.
-        pipelines: Whether it is the pipeline's, and not one that an entry names itself.
-    """
-    record, trouble = _end(target, status, owner=owner)
+def _finish(run: OpenRun, target: Target, status: str) -> MetricsError | None:
+    """End one run, or leave one that others opened, and say what became of it; return why something is left."""
+    chosen = run.chosen if run.chosen and run.chosen.target is target else None
+    owner = chosen is not None and chosen.owner
+    logged = clock.outbox(target).sent
+    trouble = _end(target, run.notes[target], status, owner=owner)
+    record = target.record
     if trouble is not None:
         log.error(
             "%d points%s of run %r wait in %s: %s; send them with: %s",
             count(waiting_points(target.folder)),
             " and the end" if owner else "",
-            target.record.name or target.record.ident,
+            record.name or record.shown,
             target.folder.path,
             trouble.reason,
             target.journal.sync,
         )
-    elif pipelines:
+    elif chosen:
         where = f"{target.server.safe}, run {record.name!r}, id {record.run_id}"
         if target.server.http:
             where = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
-        log.info("Metrics are in MLflow: %s", where)
-    if pipelines and status == "FAILED" and record.run_id:
+        log.info("Metrics are in MLflow: %s" if logged or has_points(target) else "Nothing was logged to: %s", where)
+    if chosen and status == "FAILED" and record.run_id:
         log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", record.run_id)
     return trouble
 
 
-def _end(target: Target, status: str, *, owner: bool) -> tuple[Record, MetricsError | None]:
+def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsError | None:
     """Send what waits of a run, this process's and its dead workers', and set its status if this process opened it.
 
-    Returns the run, with MLflow's id if it has one by now, and why something is left.
+    Returns why something is left.
     """
-    end_time, folder, record = now(), target.folder, target.record
+    end_time, folder, server = now(), target.folder, target.server
+    status = status if owner else ""
     trouble: MetricsError | None = clock.close(target)
     seconds = process.seconds_left()
-    server = target.server
     if seconds is not None:
         server = replace(server, timeout=max(0.1, min(server.timeout, seconds)))
     try:
-        if trouble is None and folder.path.exists():
-            if owner:
-                folder.note_end(record, status, end_time)
-            delivered = _result(leftovers.deliver(folder, server, opener=True))
-            if delivered is None:
+        with suppress(JournalError):
+            note.end(status, end_time)
+        if trouble is None:
+            if folder.read() is None:  # nothing can be written here
+                if owner:
+                    runs.end(server, target.record.run_id, status, end_time, shared=bool(target.record.run_key))
+            elif _result(leftovers.deliver(folder, server, opener=True)) is None:
                 trouble = JournalError("another process is sending them")
-            record = delivered or record
-        elif trouble is None and owner and record.run_id:
-            runs.end(server, record.run_id, status, end_time, shared=bool(record.run_key))
     except MetricsError as exc:
         trouble = exc
-    if trouble is not None and owner and target.journal.fail and record.run_id:
+    if trouble is not None and owner and target.journal.fail and target.record.run_id:
         with suppress(MetricsError):  # then the end is noted, as the points are
-            runs.end(server, record.run_id, "FAILED", end_time)
-            owner = False
-    if trouble is not None and (owner or folder.path.exists()):
+            runs.end(server, target.record.run_id, "FAILED", end_time)
+            status = ""
+    if trouble is not None:
         try:
-            folder.note_end(record, status if owner else "", end_time if owner else 0, trouble.reason)
-        except MetricsError as exc:
+            note.end(status, end_time, trouble.reason)
+        except JournalError as exc:
             trouble = exc
-    return record, trouble
+    note.leave()
+    return trouble
 
 
 def _result(steps: Generator[int, None, Record | None]) -> Record | None:

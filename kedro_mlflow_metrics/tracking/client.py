@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from kedro_mlflow_metrics.tracking.address import Server
+    from kedro_mlflow_metrics.tracking.store import Found
 
 __all__ = ["ClientStore"]
 
@@ -72,17 +73,14 @@ class ClientStore:
 
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
         with self._refusals():
-            run = self._client.get_run(run_id)
-        latest = run.data._metric_objs  # noqa: SLF001 - the public dict has no steps
-        return to_run_info(dict(run.info)), list(map(_point, latest))
+            return _run(self._client.get_run(run_id))
 
-    def search(self, experiment_id: str, where: str, order: str, *, deleted: bool = False) -> list[RunInfo]:
+    def search(self, experiment_id: str, where: str, order: str, most: int = 10, *, deleted: bool = False) -> Found:
         from mlflow.entities import ViewType
 
         kind = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
         with self._refusals():
-            runs = self._client.search_runs([experiment_id], where, kind, order_by=[order], max_results=10)
-        return [to_run_info(dict(run.info)) for run in runs]
+            return list(map(_run, self._client.search_runs([experiment_id], where, kind, most, [order])))
 
     def delete_run(self, run_id: str) -> None:
         with self._refusals():
@@ -122,6 +120,11 @@ class ClientStore:
                 told = _told(exc, self.server)
                 self.failed = told.outage  # then the address is looked at again first
                 raise told from exc
+
+
+def _run(run: Any) -> tuple[RunInfo, list[MetricPoint]]:  # noqa: ANN401 - mlflow.entities.Run
+    latest = run.data._metric_objs  # noqa: SLF001 - the public dict has no steps
+    return to_run_info(dict(run.info)), list(map(_point, latest))
 
 
 def _point(metric: Any) -> MetricPoint:  # noqa: ANN401 - mlflow.entities.Metric

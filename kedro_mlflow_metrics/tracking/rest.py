@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kedro_mlflow_metrics.tracking.address import Server
+    from kedro_mlflow_metrics.tracking.store import Found
 
 __all__ = ["RestStore"]
 
@@ -60,18 +61,17 @@ class RestStore:
         return to_run_info(self._ask("POST", "runs/create", json=body)["run"]["info"])
 
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
-        run = self._ask("GET", "runs/get", params={"run_id": run_id})["run"]
-        return to_run_info(run["info"]), list(map(_point, run.get("data", {}).get("metrics", ())))
+        return _run(self._ask("GET", "runs/get", params={"run_id": run_id})["run"])
 
-    def search(self, experiment_id: str, where: str, order: str, *, deleted: bool = False) -> list[RunInfo]:
+    def search(self, experiment_id: str, where: str, order: str, most: int = 10, *, deleted: bool = False) -> Found:
         body = {
             "experiment_ids": [experiment_id],
             "filter": where,
             "order_by": [order],
-            "max_results": 10,
+            "max_results": most,
             "run_view_type": "ALL" if deleted else "ACTIVE_ONLY",
         }
-        return [to_run_info(run["info"]) for run in self._ask("POST", "runs/search", json=body).get("runs", ())]
+        return list(map(_run, self._ask("POST", "runs/search", json=body).get("runs", ())))
 
     def delete_run(self, run_id: str) -> None:
         self._ask("POST", "runs/delete", json={"run_id": run_id})
@@ -167,6 +167,10 @@ class RestStore:
             "start the server or correct tracking_uri in kedro_mlflow_metrics.yml or MLFLOW_TRACKING_URI",
             code=TrackingError.TIMED_OUT if late else "",
         )
+
+
+def _run(data: Mapping[str, Any]) -> tuple[RunInfo, list[MetricPoint]]:
+    return to_run_info(data["info"]), list(map(_point, data.get("data", {}).get("metrics", ())))
 
 
 def _point(data: Mapping[str, Any]) -> MetricPoint:

@@ -16,9 +16,20 @@ from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, OLDEST_FIRST, RunI
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kedro_mlflow_metrics.points.curves import MetricPoint
     from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["RUN_KEY_TAG", "asked_for", "end", "experiment_id", "find_or_create", "look_at", "newest", "with_context"]
+__all__ = [
+    "RUN_KEY_TAG",
+    "asked_for",
+    "end",
+    "end_lost",
+    "experiment_id",
+    "find_or_create",
+    "look_at",
+    "newest",
+    "with_context",
+]
 
 RUN_KEY_TAG = "kedro.run_key"
 
@@ -68,17 +79,13 @@ def experiment_id(server: Server, name: str) -> str:
     return found[0]
 
 
-def newest(server: Server, experiment: str) -> RunInfo:
-    """Return the run of an experiment that was started last; nothing is created."""
+def newest(server: Server, experiment: str, most: int) -> list[tuple[RunInfo, list[MetricPoint]]]:
+    """Return the runs of an experiment that were started last, and their latest points; nothing is created."""
     store = open_store(server)
     ident, name = asked_for(experiment)
     if not ident and (found := store.experiment(name)) is not None:
         ident = found[0]
-    runs = store.search(ident, "", NEWEST_FIRST) if ident else []
-    if not runs:
-        nothing = f"there is no run in experiment {name!r} in {server.where}"
-        raise TrackingError(nothing, "log one, or name another by its id", code="RESOURCE_DOES_NOT_EXIST")
-    return runs[0]
+    return store.search(ident, "", NEWEST_FIRST, most) if ident else []
 
 
 def with_context(tags: Mapping[str, str], name: str) -> dict[str, str]:
@@ -113,13 +120,38 @@ def find_or_create(server: Server, wanted: RunInfo, tags: Mapping[str, str], by:
     if not found:
         mine = store.create_run(experiment, *about).run_id
         found = store.search(experiment, where, OLDEST_FIRST, deleted=not shared)
-    oldest, *others = sorted(found, key=lambda run: (run.start_time, run.run_id))
+    oldest, *others = sorted((run for run, _ in found), key=lambda run: (run.start_time, run.run_id))
     for other in others:
         if not shared and other.lifecycle_stage == "active":
             store.delete_run(other.run_id)
         elif shared and other.run_id == mine:
             store.end_run(mine, "KILLED", now())
     return oldest
+
+
+def end_lost(server: Server, run_id: str, last_sign: int, status: str = "KILLED") -> bool:
+    """Set the status of a run that is RUNNING though its process is gone, at the time of its last sign of life.
+
+    Returns whether it was RUNNING.
+
+    Args:
+        server: Where.
+        run_id: The run; one that is not there or deleted is left alone.
+        last_sign: A sign of life that others know of, in milliseconds since the epoch; its latest points are others.
+        status: KILLED, FAILED or FINISHED.
+    """
+    store = open_store(server, retries=0)
+    try:
+        info, latest = store.get_run(run_id)
+    except TrackingError as exc:
+        if exc.code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    if info.status != "RUNNING" or info.lifecycle_stage == "deleted":
+        return False
+    signs = (info.start_time, last_sign, *(point.timestamp for point in latest))
+    store.end_run(run_id, status, max((sign for sign in signs if sign <= now()), default=now()))
+    return True
 
 
 def end(server: Server, run_id: str, status: str, end_time: int, *, shared: bool = False) -> None:

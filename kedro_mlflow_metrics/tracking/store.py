@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
 
-__all__ = ["NEWEST_FIRST", "OLDEST_FIRST", "RunInfo", "Store", "error_code", "to_run_info"]
+__all__ = ["NEWEST_FIRST", "OLDEST_FIRST", "Found", "RunInfo", "Store", "error_code", "to_run_info"]
 
 OLDEST_FIRST, NEWEST_FIRST = "attributes.start_time ASC", "attributes.start_time DESC"
 
@@ -28,6 +28,10 @@ class RunInfo(NamedTuple):
     artifact_uri: str = ""
     user_id: str = ""
     lifecycle_stage: str = ""
+
+
+Found = list[tuple[RunInfo, list["MetricPoint"]]]
+"""Runs, each with the latest point of each of its metrics."""
 
 
 class Store(Protocol):
@@ -47,8 +51,8 @@ class Store(Protocol):
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
         """Return a run and the latest point of each of its metrics."""
 
-    def search(self, experiment_id: str, where: str, order: str, *, deleted: bool = False) -> list[RunInfo]:
-        """Return the first 10 runs that MLflow's expression ``where`` chooses, deleted ones too if asked."""
+    def search(self, experiment_id: str, where: str, order: str, most: int = 10, *, deleted: bool = False) -> Found:
+        """Return the first runs that MLflow's expression ``where`` chooses, deleted ones too if asked."""
 
     def delete_run(self, run_id: str) -> None:
         """Mark a run as deleted."""

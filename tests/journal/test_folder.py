@@ -30,7 +30,7 @@ from kedro_mlflow_metrics.journal.folder import Journal
 
 def test_broken_record(journal):
     """A broken `run.json` gives way to the first line of a file; a wrong run is never named."""
-    path, ended = abandon(journal, [save(0)]), replace(RECORD, status="FAILED", end_time=7)
+    path, ended = abandon(journal, [save(0)]), replace(RECORD, run_key="k", start_time=7)
     folder_of(path).write(ended)
     assert read_record(path.parent) == ended
     run, rng = path.parent / "run.json", random.Random(0)

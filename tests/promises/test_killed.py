@@ -7,6 +7,7 @@ a try.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -25,7 +27,9 @@ from support.kedro_cli import Command, WarmKedro
 from support.project import PIPELINES, Project, Store
 from support.server import MlflowServer
 
+from kedro_mlflow_metrics.journal.disk import unsealed
 from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
+from kedro_mlflow_metrics.journal.session import Note, notes_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,12 +73,32 @@ begins = pytest.mark.parametrize("begins", ["online", "offline"])
 context = pytest.mark.parametrize("context", ["fork", "spawn"])
 
 
+def orphans(root: Path) -> list[int]:
+    """Return the processes that were started in a project's folder and still live."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (each / "cwd").readlink() == root and (each / "stat").read_text().split()[2] != "Z":
+                found.append(int(each.name))
+    return found
+
+
 def rows(key: str, steps: range) -> Counter:
     """Return what MLflow holds of a curve when all of it is there."""
     return Counter((key, step, START + step // 3, step / 7) for step in steps)
 
 
 BIG = rows("m.first", range(1)) + sum((rows(f"m.a{key}", range(key, 30_000, 3)) for key in range(3)), Counter())
+
+
+def make_run(store: Store) -> str:
+    """Put a run into a store."""
+    ident = uuid4().hex
+    names = "run_uuid, name, status, experiment_id, start_time, lifecycle_stage, user_id"
+    with contextlib.closing(sqlite3.connect(store.path)) as database, database:
+        query = f"INSERT INTO runs ({names}) VALUES (?,?,?,?,?,?,?)"
+        database.execute(query, (ident, "shared", "RUNNING", 0, START, "active", "me"))
+    return ident
 
 
 def until(happens: Callable[..., object], *arguments: object) -> None:
@@ -89,18 +113,18 @@ class Case:
     """A project, its MLflow, and the `kedro` command."""
 
     def __init__(self, project: Project, warm: WarmKedro, server: MlflowServer | None, store: Store) -> None:
-        self.root, self._warm, self.server, self.store = project.root, warm, server, store
+        self.root, self.warm, self.server, self.store = project.root, warm, server, store
         self._journal = project.root / ".kedro_mlflow_metrics/runs"
 
     def run(self, pipeline: str, *arguments: str, **env: str) -> Command:
-        return self._warm.start(self.root, "run", "--pipeline", pipeline, *arguments, env=env)
+        return self.warm.start(self.root, "run", "--pipeline", pipeline, *arguments, env=env)
 
     def start_sync(self) -> Command:
-        return self._warm.start(self.root, "metrics", "sync")
+        return self.warm.start(self.root, "metrics", "sync")
 
     def sync(self) -> None:
         """Send what waits, and find nothing left."""
-        self._warm.run(self.root, "metrics", "sync")
+        self.warm.run(self.root, "metrics", "sync")
         assert self.left == []
 
     def asked(self, name: str = "m") -> int:
@@ -119,7 +143,7 @@ class Case:
 
     def rows(self, like: str = "%") -> Counter:
         query = "SELECT key, step, timestamp, value FROM metrics WHERE run_uuid = ? AND key LIKE ?"
-        return Counter(self.store.rows(query, self.store.run["run_uuid"], like))
+        return Counter(self.store.rows(query, self.store.runs[0]["run_uuid"], like))
 
     def accepted(self, name: str = "m") -> int:
         """Check that a curve has every point whose successor was asked for, and no other; return how many."""
@@ -206,7 +230,7 @@ def test_the_server_in_a_big_save(case, moment, dice):
     assert case.store.run["status"] == "FINISHED"
 
 
-def waiting(case: Case, begins: str) -> Record:
+def waiting(case: Case, begins: str) -> tuple[Record, int]:
     """Leave 30,000 points in the journal, of a run that MLflow knows or does not know yet."""
     if begins == "offline":
         case.server.kill()
@@ -215,17 +239,18 @@ def waiting(case: Case, begins: str) -> Record:
     case.server.kill()
     (case.root / "go").touch()
     assert run.wait() == 0, run.output
-    record = RunFolder(Journal(), *case.left).read()
-    assert (record.status, bool(record.run_id)) == ("FINISHED", begins == "online")
+    folder = RunFolder(Journal(), *case.left)
+    record, (found,) = folder.read(), notes_in(folder)
+    assert (found.note.status, bool(record.run_id)) == ("FINISHED", begins == "online")
     assert not case.has_more_than(1)
     case.server.start()
-    return record
+    return record, found.note.end_time
 
 
-def check(case: Case, record: Record) -> None:
+def check(case: Case, record: Record, end_time: int) -> None:
     """Check that all of it is in MLflow, in one run with the true start and end."""
     assert case.rows() == BIG
-    assert (case.store.run["status"], case.store.run["end_time"]) == ("FINISHED", record.end_time)
+    assert (case.store.run["status"], case.store.run["end_time"]) == ("FINISHED", end_time)
     assert record.run_id or case.store.rows("SELECT start_time FROM runs") == [(record.start_time,)]
     assert case.left == []
 
@@ -234,7 +259,7 @@ def check(case: Case, record: Record) -> None:
 @few
 def test_a_sync(case, begins, moment, dice):
     """A sync that is killed, twice, is made good by the next one."""
-    record = waiting(case, begins)
+    left = waiting(case, begins)
     first = dice.randrange(5000) if moment % 2 else -1  # as soon as there is a run
     for goal in (first, dice.randrange(5000, 25_000)):
         sync = case.start_sync()
@@ -243,18 +268,18 @@ def test_a_sync(case, begins, moment, dice):
         assert sync.wait() is None, sync.output
         assert not case.has_more_than(30_000)
     case.sync()
-    check(case, record)
+    check(case, *left)
 
 
 @begins
 @few
 def test_two_syncs(case, begins, moment):
     """Two syncs at once make one run, send each point once and leave nothing."""
-    record = waiting(case, begins)
+    left = waiting(case, begins)
     both = case.start_sync(), case.start_sync()
     codes = {sync.wait() for sync in both}
     assert 0 in codes and codes <= {0, 1}, [sync.output for sync in both]
-    check(case, record)
+    check(case, *left)
 
 
 @begins
@@ -281,10 +306,7 @@ def test_sync_beside(case, begins):
 
 def test_the_server_under_eight_processes(case, dice):
     """Eight processes stream into one run while the server is killed and restarted three times."""
-    ident = uuid4().hex
-    query = "INSERT INTO runs (run_uuid, name, status, experiment_id, start_time, lifecycle_stage) VALUES (?,?,?,?,?,?)"
-    with contextlib.closing(sqlite3.connect(case.store.path)) as database, database:
-        database.execute(query, (ident, "shared", "RUNNING", 0, START, "active"))
+    ident = make_run(case.store)
     env = {**os.environ, "MLFLOW_TRACKING_URI": case.server.uri}
     savers = subprocess.Popen([sys.executable, "-c", SAVERS, ident], cwd=case.root, env=env)
     until(case.has_more_than, 0)
@@ -318,6 +340,77 @@ def test_workers(case, context):
     assert (case.root / "seen").read_text() == "1500"
     assert case.rows() == rows("m.a", range(1500)) + rows("n.a", range(3000)) + rows("seen.seen", range(1500, 1501))
     assert (case.store.run["status"], case.left) == ("FINISHED", [])
+
+
+@pytest.mark.parametrize("moment", range(FAULTS))
+@pytest.mark.parametrize("how", ["SequentialRunner", "fork", "spawn"])
+def test_the_opener(case, how, moment, dice):
+    """The next `kedro run`, or a sync, sets its run to KILLED, with all points, though orphaned workers live."""
+    runner = ["--runner", "SequentialRunner" if how == "SequentialRunner" else "ParallelRunner"]
+    run = case.run("workers", *runner, KEDRO_MP_CONTEXT=how if how != "SequentialRunner" else "fork")
+    until(lambda: bool(case.store.runs) or not run.alive)
+    time.sleep(dice.random() * 2)
+    run.signal(signal.SIGKILL)
+    assert run.wait() is None, run.output
+    killed_at = time.time_ns() // 1_000_000
+    assert case.store.run["status"] == "RUNNING"
+    if moment % 4 >= 2:
+        kill_all(orphans(case.root))
+    if moment % 2:
+        said = case.warm.run(case.root, "metrics", "sync", code=None)
+    else:
+        said = case.warm.run(case.root, "run", "--pipeline", "other")
+    assert said.count("was left RUNNING by a process that is gone; it is KILLED now") == 1
+    first, *others = case.store.runs
+    assert (first["status"], [other["status"] for other in others]) == ("KILLED", ["FINISHED"] * (1 - moment % 2))
+    start, end = case.store.rows("SELECT start_time, end_time FROM runs ORDER BY start_time")[0]
+    assert start <= end <= killed_at + (10_000 if how != "SequentialRunner" else 0)
+    kill_all(orphans(case.root))
+    case.sync()
+    for name in ("m", "n"):
+        if case.asked(name) >= 0:
+            case.accepted(name)
+    assert case.store.runs[0]["status"] == "KILLED"
+
+
+def kill_all(pids: list[int]) -> None:
+    """Kill processes and wait until they are gone."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        until(lambda pid=pid: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()[:99])
+
+
+@pytest.mark.parametrize("command", [("run", "--pipeline", "other"), ("metrics", "sync")])
+def test_a_living_run_is_not_touched(case, command):
+    """Neither one that computes for long, nor one of another machine, nor of another start of this one."""
+    run = case.run("endless")
+    case.wait(100, run)
+    (folder,) = case.left
+    (note,) = folder.glob("*.session")
+    record, foreign = RunFolder(Journal(str(case.root)), folder), []
+    for change in ({"host": "elsewhere"}, {"boot": "another"}):
+        ident = make_run(case.store)
+        other = record.journal.of(replace(record.read(), run_id=ident))
+        other.write(replace(record.read(), run_id=ident))
+        stated = Note(**{**json.loads(unsealed(note.read_bytes().rstrip(b"\n"))), **change})
+        (other.path / note.name).write_bytes(stated.line)
+        foreign.append(ident)
+    case.warm.run(case.root, *command, code=None)
+    status = {each["run_uuid"]: each["status"] for each in case.store.runs if each["name"] != "other"}
+    assert set(status.values()) == {"RUNNING"}
+    assert len(status) == 3
+    for ident in foreign:
+        assert "RUNNING" in case.warm.run(case.root, "metrics", "sync", "--dry-run", code=None)
+        assert "is KILLED now" in case.warm.run(case.root, "metrics", "end", ident[:8])
+    (case.root / "stop").touch()
+    assert run.wait() == 0, run.output
+    assert Counter(each["status"] for each in case.store.runs if each["name"] != "other") == {
+        "FINISHED": 1,
+        "KILLED": 2,
+    }
+    case.sync()
 
 
 @pytest.mark.parametrize("state", ["alive", "dead", "hung"])

@@ -8,6 +8,7 @@ from support.server import free_port
 from kedro_mlflow_metrics.delivery import clock
 from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.journal.points_file import waiting_points
+from kedro_mlflow_metrics.journal.session import Session, notes_in
 from kedro_mlflow_metrics.project.binding import Binding
 from kedro_mlflow_metrics.project.context import RunRequest
 from kedro_mlflow_metrics.project.settings import read_settings
@@ -25,10 +26,11 @@ def test_no_secret(tmp_path):
     run = read_settings({"run": {"tags": tags}}, {})
     target = Chooser(about, run, RunRequest(("p",), {}, "", ""), saves=True).choose().target
     clock.outbox(target).save(save(0), print)
-    _, trouble = lifetime._end(target, "FINISHED", owner=True)
-    assert trouble is not None
+    note = Session(target.folder, target.record, owner=True)
+    assert lifetime._end(target, note, "FINISHED", owner=True) is not None
     assert sum(map(len, waiting_points(target.folder))) == 3
-    assert "127.0.0.1" in target.folder.read().reason
+    (found,) = notes_in(target.folder)
+    assert "127.0.0.1" in found.note.reason
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"github.com/a/b" in written
     assert b"s3cret" not in written

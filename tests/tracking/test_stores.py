@@ -156,7 +156,7 @@ class TestStore:
                 opened.delete_run(made.run_id)
 
         def found(where, order, **options):
-            return [each.run_name for each in opened.search(experiment, where, order, **options)]
+            return [each.run_name for each, _ in opened.search(experiment, where, order, **options)]
 
         where = "tags.`kedro.key` = 'a'"
         assert found(where, OLDEST_FIRST) == ["first", "third"]
@@ -165,14 +165,17 @@ class TestStore:
         assert found(where, NEWEST_FIRST, deleted=True) == ["third", "second", "first"]
         assert found("", OLDEST_FIRST) == ["other", "first", "third"]
         assert found("tags.`kedro.key` = 'c'", OLDEST_FIRST) == []
-        stages = [each.lifecycle_stage for each in opened.search(experiment, where, OLDEST_FIRST, deleted=True)]
+        stages = [each.lifecycle_stage for each, _ in opened.search(experiment, where, OLDEST_FIRST, deleted=True)]
         assert stages == ["active", "deleted", "active"]
 
     def test_a_search_gives_ten(self, opened, experiment):
         """The first ten, each as `get_run` has it."""
         made = [opened.create_run(experiment, f"run {number}", {}, NOW + number) for number in range(12)]
-        assert opened.search(experiment, "", OLDEST_FIRST) == made[:10]
-        assert opened.search(experiment, "", NEWEST_FIRST) == made[:1:-1]
+        assert opened.search(experiment, "", OLDEST_FIRST) == [(each, []) for each in made[:10]]
+        assert opened.search(experiment, "", NEWEST_FIRST) == [(each, []) for each in made[:1:-1]]
+        opened.log_batch(made[3].run_id, HOLDS)
+        found = [{point.key for point in latest} for _, latest in opened.search(experiment, "", OLDEST_FIRST, 4)]
+        assert found == [set(), set(), set(), {curve.key for curve in HOLDS}]
 
     def test_points(self, opened, run):
         """NaN, infinities, keys of any script and full length, and steps and times at their limits come back."""

@@ -42,6 +42,10 @@ def look(m):
     return {"seen": point(len(m["a"]))}
 
 
+def other():
+    return {"x": point(0)}
+
+
 def child(steps, killed):
     from proj.settings import catalogs
 
@@ -74,5 +78,6 @@ def register_pipelines():
         "big": pipeline([node(big, None, "m")]),
         "dies": pipeline([of("m", -1, 0.001, 1200), of("n", 2500)]),
         "workers": pipeline([of("m", 1500), of("n", 3000), node(look, "m", "seen")]),
+        "other": pipeline([node(other, None, "seen")]),
         "forks": pipeline([node(forks, None, "m")]),
     }
