@@ -27,8 +27,11 @@ _ELSEWHERE = "begun on another machine or before this one was started; if its pr
 @click.option("--to", "uri", default=None, metavar="URI", help="Send there, whatever the settings say.")
 @click.option("--dry-run", is_flag=True, help="Only show what waits, since when and why.")
 @click.option("--drop", is_flag=True, help="Throw away what waits instead of sending it; asks first.")
+@click.option("--refused", is_flag=True, help="Send points again that MLflow has refused for their content.")
 @in_project
-def sync(here: Binding, *, ident: str | None, uri: str | None, dry_run: bool, drop: bool) -> None:
+def sync(  # noqa: PLR0913 - one per option
+    here: Binding, *, ident: str | None, uri: str | None, dry_run: bool, drop: bool, refused: bool
+) -> None:
     """Send the metrics that wait in the journal to MLflow.
 
     Exit code 1 while something is left.
@@ -47,12 +50,14 @@ def sync(here: Binding, *, ident: str | None, uri: str | None, dry_run: bool, dr
     elif drop:
         _drop(found)
     else:
-        _send(waiting, here, uri)
+        _send(waiting, here, uri, refused=refused)
     if any(each.something and each.is_run(ident) for each in leftovers.look(here.journal)):
         click.get_current_context().exit(1)
 
 
-def _send(waiting: list[Waiting], here: Binding, uri: str | None, *, quiet: bool = False) -> None:
+def _send(
+    waiting: list[Waiting], here: Binding, uri: str | None, *, refused: bool = False, quiet: bool = False
+) -> None:
     """Send what waits, run by run, with a progress bar on a terminal."""
     down: set[str] = set()
     with progress_bar(disable=quiet) as progress:
@@ -64,7 +69,7 @@ def _send(waiting: list[Waiting], here: Binding, uri: str | None, *, quiet: bool
             task = progress.add_task(each.title, total=each.points)
             sent = 0
             try:
-                for number in leftovers.deliver(each.folder, replace(here.server, uri=there)):
+                for number in leftovers.deliver(each.folder, replace(here.server, uri=there), refused=refused):
                     sent += number
                     progress.update(task, completed=sent)
             except MetricsError as exc:
@@ -73,19 +78,19 @@ def _send(waiting: list[Waiting], here: Binding, uri: str | None, *, quiet: bool
                     down.add(there)
                 continue
             if not quiet:
-                click.echo(f"{each.title}: {sent} points sent{_remainder(each)}")
+                click.echo(f"{each.title}: {sent} points sent{_remainder(leftovers.look_at(each.folder))}")
 
 
 def _remainder(waiting: Waiting) -> str:
     """Say what can never be sent."""
     kinds = ((waiting.refused, "refused by MLflow"), (waiting.damaged, "damaged"))
     parts = [f"{number} {kind}" for number, kind in kinds if number]
-    return f"; {' and '.join(parts)} in {waiting.folder.path}, which --drop throws away" if parts else ""
+    return f"; {' and '.join(parts)} in {waiting.folder.path}; --refused sends, --drop throws away" if parts else ""
 
 
 def _address(waiting: Waiting, here: Binding, uri: str | None) -> tuple[str, str]:
     """Return where to send a run's points, and why not, if they must not be sent."""
-    record, ours = waiting.record, here.server.portable(here.journal.root)
+    record, ours = waiting.record, here.server.portable(here.journal.base)
     if record is None:
         return "", f"{waiting.title}: nothing says which run this is; look into it, or throw it away with --drop"
     if uri is None and record.uri != ours:

@@ -11,7 +11,7 @@ from kedro_mlflow_metrics.delivery.outbox import send_file
 from kedro_mlflow_metrics.delivery.sender import Sender
 from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError
-from kedro_mlflow_metrics.journal.points_file import PointsFile, waiting_points
+from kedro_mlflow_metrics.journal.points_file import PointsFile, put_back_refused, waiting_points
 from kedro_mlflow_metrics.journal.session import notes_in
 from kedro_mlflow_metrics.process import LAST_SECONDS, seconds_left
 from kedro_mlflow_metrics.tracking import runs
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.journal.session import FoundNote
     from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["Waiting", "deliver", "deliver_all", "end_by_hand", "look"]
+__all__ = ["Waiting", "deliver", "deliver_all", "end_by_hand", "look", "look_at"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
@@ -77,10 +77,11 @@ class Waiting:
 
 def look(journal: Journal) -> list[Waiting]:
     """Return what waits, the oldest first; nothing is touched."""
-    return sorted(map(_look_at, journal.runs()), key=lambda each: each.since)
+    return sorted(map(look_at, journal.runs()), key=lambda each: each.since)
 
 
-def _look_at(folder: RunFolder) -> Waiting:
+def look_at(folder: RunFolder) -> Waiting:
+    """Return what a folder holds; nothing is touched."""
     record = folder.read()
     number, since = 0, 0
     for curve in waiting_points(folder):
@@ -98,7 +99,9 @@ def _lines(path: Path) -> int:
         return 0
 
 
-def deliver(folder: RunFolder, server: Server, *, opener: bool = False) -> Generator[int, None, Record | None]:
+def deliver(
+    folder: RunFolder, server: Server, *, opener: bool = False, refused: bool = False
+) -> Generator[int, None, Record | None]:
     """Send what the dead left in a folder, make its run before and end it after, and remove the folder.
 
     It yields numbers of points as MLflow answers for them. What is left after a `MetricsError` stays.
@@ -107,6 +110,7 @@ def deliver(folder: RunFolder, server: Server, *, opener: bool = False) -> Gener
         folder: A run's folder.
         server: Where to; the caller makes sure that it is the right one.
         opener: Whether this process has opened the run, and so may wait for another one that sends from here.
+        refused: Whether points that MLflow has refused for their content are sent once more.
 
     Returns:
         The run, as far as it is known now; None if another process is at it, or nothing says which run it is.
@@ -122,6 +126,8 @@ def deliver(folder: RunFolder, server: Server, *, opener: bool = False) -> Gener
             return None  # its opener makes it
         target, last_write = Target(server, folder.journal, record), folder.last_write
         target.make()
+        if refused:
+            put_back_refused(folder, record)
         yield from _send_files(folder, target)
         _end(folder, target, last_write)
         folder.remove()
@@ -180,7 +186,7 @@ def deliver_all(server: Server, journal: Journal) -> Iterator[int]:
     """Send whatever waits for an address, in the background, where nobody minds a failure."""
     for folder in journal.runs():
         record = folder.read()
-        if record is None or record.uri != server.portable(journal.root):
+        if record is None or record.uri != server.portable(journal.base):
             continue
         try:
             yield from deliver(folder, server)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MlflowSink", "Place", "Sink", "Stream"]
 
 Place = Literal["alone", "first", "later"]
+MOST_RUNS = 100
 
 
 class Sink(Protocol):
@@ -58,7 +59,7 @@ class Stream:
 
     def __init__(self, last: Target | None = None) -> None:
         self.last = last
-        self._progress: dict[str, Progress] = {}  # by run
+        self._progress: dict[str, Progress] = {}  # by run, the one that was saved to last at the end
         self._saving, self._pid = threading.Lock(), os.getpid()
         self._taken: dict[tuple[str, str], Target] = {}  # the runs that were saved to and are to be settled
         self._flowing = 0
@@ -112,12 +113,19 @@ class Stream:
                     self._first, self.last, self._taken[target.key] = False, target, target
                     for sink in sinks:
                         sink.take(target, curves, place)
-                    self._progress.setdefault(target.record.ident, {}).update(moved)
+                    self._remember(target.record.ident, moved)
             except BaseException:
                 self._flowing = 0  # nobody goes on with what was yielded
                 raise
         if not self._flowing:
             self._settle(sinks)
+
+    def _remember(self, run: str, moved: Progress) -> None:
+        """Remember how far a run has come, and forget those that were not saved to for long."""
+        self._progress[run] = self._progress.pop(run, {})
+        self._progress[run].update(moved)
+        for other in list(self._progress)[:-MOST_RUNS]:
+            del self._progress[other]
 
     def _settle(self, sinks: Sequence[Sink]) -> None:
         taken, self._taken = self._taken, {}

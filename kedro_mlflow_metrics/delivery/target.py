@@ -38,7 +38,7 @@ class Target:
     def of(cls, server: Server, journal: Journal, run: RunInfo, *, active: bool = False, run_key: str = "") -> Target:
         """Return the target of a run that MLflow has."""
         record = Record(
-            server.portable(journal.root),
+            server.portable(journal.base),
             run.run_id,
             env=journal.env,
             name=run.run_name,

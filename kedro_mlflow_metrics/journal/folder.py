@@ -44,6 +44,12 @@ class Journal:
         return Path(self.root or Path.cwd(), self.path)
 
     @property
+    def base(self) -> Path | None:
+        """The folder from which it names local addresses, so that a project can be moved; None if it is shared."""
+        root = Path(self.root or Path.cwd())
+        return root if self.folder.resolve().is_relative_to(root.resolve()) else None
+
+    @property
     def sync(self) -> str:
         """The command that sends what is left in it."""
         return f"kedro metrics sync --env {self.env}" if self.env not in ("", "local") else "kedro metrics sync"

@@ -19,9 +19,9 @@ from io import FileIO
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.disk import collect, encoded, own_name, sealed, try_lock, unsealed
+from kedro_mlflow_metrics.journal.disk import collect, encoded, is_locked, own_name, sealed, try_lock, unsealed
 from kedro_mlflow_metrics.journal.folder import first_line
-from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, batches
+from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, batches, grouped
 
 if TYPE_CHECKING:
     from array import array
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.journal.folder import Record, RunFolder
 
-__all__ = ["PointsFile", "waiting_points"]
+__all__ = ["PointsFile", "put_back_refused", "waiting_points"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 _CHUNK = 2**20
@@ -246,6 +246,18 @@ class PointsFile:
     def leave(self) -> None:
         """Close a file that is another process's."""
         self._file.close()
+
+
+def put_back_refused(folder: RunFolder, record: Record) -> None:
+    """Put points that were set aside as refused, by processes that are gone, back among those that wait."""
+    paths = [path for path in folder.path.glob("*.refused") if not is_locked(path.with_suffix(".jsonl"))]
+    lines = [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+    if lines:
+        file = PointsFile.create(folder, record)
+        file.append(grouped(Curve(line["key"], [line["value"]], [line["step"]], [line["timestamp"]]) for line in lines))
+        file.leave()
+    for path in paths:
+        path.unlink()
 
 
 def waiting_points(folder: RunFolder) -> Iterator[Curve]:

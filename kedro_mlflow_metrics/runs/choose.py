@@ -109,7 +109,7 @@ class Chooser:
         name = self.settings.run.name or "+".join(self.request.pipelines)
         experiment_id, experiment = runs.asked_for(self.experiment)
         return Record(
-            self.server.portable(self.journal.root),
+            self.server.portable(self.journal.base),
             local_id=uuid4().hex,
             env=self.journal.env,
             name=name,

@@ -79,7 +79,7 @@ def _in_journal(server: Server, journal: Journal) -> Iterator[Target]:
     """Yield the runs of an address that the journal knows."""
     for folder in journal.runs():
         record = folder.read()
-        if record is not None and record.uri == server.portable(journal.root):
+        if record is not None and record.uri == server.portable(journal.base):
             yield Target(server, journal, record)
 
 

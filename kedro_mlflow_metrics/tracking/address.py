@@ -60,14 +60,14 @@ class Server:
         folder = "://" not in self.uri and not self.uri.startswith(("databricks", "uc"))
         return not folder and not self.uri.startswith("file:")
 
-    def portable(self, root: str) -> str:
-        """Return the address as it may be written down: no secret, and right in a project that was moved."""
-        base = Path(root or Path.cwd()).as_posix()
+    def portable(self, base: Path | None) -> str:
+        """Return the address as it may be written down: no secret, and a path below ``base`` relative to that."""
         scheme, mark, rest = self.safe.partition("://")
         path = rest if scheme == "file" else rest[1:] if scheme.partition("+")[0] == "sqlite" else ""
-        if not mark or not path.startswith(f"{base}/"):
+        if base is None or not mark or not path.startswith(f"{base.as_posix()}/"):
             return self.safe
-        return path[len(base) + 1 :] if scheme == "file" else f"{scheme}:///{path[len(base) + 1 :]}"
+        path = path[len(base.as_posix()) + 1 :]
+        return path if scheme == "file" else f"{scheme}:///{path}"
 
     def one_line(self, text: str) -> str:
         """Shorten a foreign message to one line without passwords."""

@@ -20,7 +20,7 @@ def test_damaged_files(store, tmp_path):
     saves = [save(number) for number in range(40)]
     for _ in range(30):
         run_id = client.create_run("0").info.run_id
-        path = abandon(journal, saves, Record(server.portable(journal.root), run_id))
+        path = abandon(journal, saves, Record(server.portable(journal.base), run_id))
         head, _, body = path.read_bytes().partition(b"\n")
         data = broken(body, rng)
         path.write_bytes(head + b"\n" + data)
@@ -38,7 +38,7 @@ def test_foreign_files(store, tmp_path):
     """What others put into the journal's folders is neither sent nor lost, and stops nothing."""
     server, journal = Server(store.uri), Journal(str(tmp_path))
     run_ids = [mlflow.MlflowClient(store.uri).create_run("0").info.run_id for _ in range(2)]
-    paths = [abandon(journal, [save(0)], Record(server.portable(journal.root), run_id)) for run_id in run_ids]
+    paths = [abandon(journal, [save(0)], Record(server.portable(journal.base), run_id)) for run_id in run_ids]
     folder, garbage = paths[0].parent, random.Random(0).randbytes(5000)
     places = (journal.folder / "runs", folder, paths[1].parent)
     foreign = {

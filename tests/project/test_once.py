@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+from support.project import Project
+
 CATALOG = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
 PIPELINE = """
 from kedro.pipeline import node, pipeline
@@ -61,3 +65,22 @@ def test_sync_looks_into_the_journal_of_the_settings(project):
     project.kedro("run")
     project.settings("tracking_uri: http://127.0.0.1:9\njournal: {path: waiting}\nenabled: false\n")
     assert "Connection refused" in project.kedro("metrics", "sync", "--dry-run", fails=True).stdout
+
+
+def test_two_projects_with_one_journal(tmp_path, empty_store):
+    """What waits of one is not sent to the database of the other, though both are called `mlflow.db`."""
+    ours, theirs = (Project(tmp_path / name, empty_store) for name in ("ours", "theirs"))
+    for project in (ours, theirs):
+        project.catalog(CATALOG)
+        project.pipeline(PIPELINE)
+        project.settings("journal: {path: ../journal}\n")
+    with sqlite3.connect(ours.store.path) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        assert "wait in" in ours.kedro("run").stdout
+    database.close()
+    assert "say which with --to" in theirs.kedro("metrics", "sync", fails=True).stdout
+    theirs.kedro("run")
+    assert len(theirs.store.runs) == 1
+    ours.kedro("metrics", "sync")
+    assert len(ours.store.runs) == 1
+    assert list((tmp_path / "journal/runs").iterdir()) == []

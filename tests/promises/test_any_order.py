@@ -2,75 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
 from collections import Counter
+from uuid import uuid4
 
 import mlflow
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from kedro.io import DatasetError
+from support.bench import until
 from support.proxy import Proxy
+from support.saver import Saver, into, session
 from support.server import mlflow_server
 
-from kedro_mlflow_metrics import MlflowMetricsDataSet, process
+from kedro_mlflow_metrics import MlflowMetricsDataSet
 from kedro_mlflow_metrics.delivery import leftovers
 from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.tracking.address import Server
 
 FAULTS = ["refuse", "lose", "cut", "500", "404", "413", "redirect", "401"]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
-
-
-class Saver:
-    """A process that saves into a run on demand, and can be killed."""
-
-    def __init__(self, run_id: str, uri: str, cwd: str) -> None:
-        ours, self._orders = os.pipe()
-        self._answers, theirs = os.pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            os.close(self._orders)
-            os.close(self._answers)
-            try:
-                self._serve(run_id, uri, cwd, ours, theirs)
-            finally:
-                os._exit(0)
-        os.close(ours)
-        os.close(theirs)
-
-    @staticmethod
-    def _serve(run_id: str, uri: str, cwd: str, orders: int, answers: int) -> None:
-        os.chdir(cwd)
-        mlflow.set_tracking_uri(uri)
-        dataset = MlflowMetricsDataSet(prefix="", run_id=run_id)
-        for line in os.fdopen(orders):
-            try:
-                order = json.loads(line)
-                dataset.save(iter([{"k": order["points"]}]) if order["flush"] else {"k": order["points"]})
-                answer = b"ok\n"
-            except DatasetError as exc:
-                answer = str(exc).replace("\n", "<newline>").encode() + b"\n"
-            os.write(answers, answer)
-        process._finish()
-
-    def save(self, points: list[dict], *, flush: bool) -> str:
-        os.write(self._orders, json.dumps({"points": points, "flush": flush}).encode() + b"\n")
-        answer = b""
-        while not answer.endswith(b"\n"):
-            answer += os.read(self._answers, 4096)
-        return answer.decode().strip()
-
-    def end(self, *, kill: bool) -> None:
-        if kill:
-            os.kill(self.pid, signal.SIGKILL)
-        os.close(self._orders)
-        os.waitpid(self.pid, 0)
-        os.close(self._answers)
 
 
 def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine needs the server around it
@@ -101,7 +55,7 @@ def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine
                     self._save(many, flush)
 
             def _save(self, many, flush):
-                self.saver = self.saver or Saver(self.run_id, proxy.uri, str(tmp_path))
+                self.saver = self.saver or Saver(into(self.run_id, proxy.uri), str(tmp_path))
                 numbers = range(self.number, self.number + many)
                 self.number += many
                 answer = self.saver.save([{"value": n, "step": n, "timestamp": 7} for n in numbers], flush=flush)
@@ -144,6 +98,112 @@ def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine
             quick = settings(
                 max_examples=int(os.environ.get("EXAMPLES", "20")),
                 stateful_step_count=12,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            )
+            run_state_machine_as_test(Machine, settings=quick)
+        finally:
+            proxy.close()
+
+
+STARTS = ["pass", "refuse", "lose", "cut", "500", "404"]
+
+
+def test_any_order_of_lives(tmp_path, empty_store):  # noqa: C901 - the machine needs the server around it
+    """The server comes late, the opener dies or ends, a joiner lives on: one run, exact points, a true status."""
+    with mlflow_server(tmp_path / "server", empty_store) as (server, store):
+        proxy = Proxy(server.uri)
+        here, journal = Server(proxy.uri), Journal(str(tmp_path))
+
+        class Machine(RuleBasedStateMachine):
+            def __init__(self) -> None:
+                super().__init__()
+                self.experiment = uuid4().hex
+                self.accepted: Counter = Counter()
+                self.perhaps: Counter = Counter()
+                self.number = 0
+                self.killed: bool | None = None
+                self.passes = True
+                self.opener: Saver | None = None
+                self.joiner: Saver | None = None
+
+            @property
+            def runs(self):
+                query = """SELECT run_uuid, status FROM runs r JOIN experiments e ON r.experiment_id = e.experiment_id
+                    WHERE e.name = ? AND r.lifecycle_stage = 'active'"""
+                return store.rows(query, self.experiment)
+
+            def _begin(self, **parameters):
+                return Saver(session(proxy.uri, self.experiment, str(tmp_path), **parameters), str(tmp_path))
+
+            @initialize(fault=st.sampled_from(STARTS))
+            def begins(self, fault):
+                self.fails(fault)
+                self.opener = self._begin()
+
+            @precondition(lambda self: self.joiner is None and self.passes and self.runs)
+            @rule()
+            def joins(self):
+                self.joiner = self._begin(mlflow_run_id=self.runs[0][0])
+
+            @precondition(lambda self: self.opener or self.joiner)
+            @rule(many=st.sampled_from([1, 3, 1500]), flush=st.booleans(), joiner=st.booleans())
+            def save(self, many, flush, joiner):
+                saver = self.joiner if joiner and self.joiner else self.opener or self.joiner
+                numbers = range(self.number, self.number + many)
+                self.number += many
+                answer = saver.save([{"value": n, "step": n, "timestamp": 7} for n in numbers], flush=flush)
+                assert answer == "ok"
+                self.accepted.update(numbers)
+
+            @rule(fault=st.sampled_from(FAULTS))
+            def fails(self, fault):
+                self.passes = fault == "pass"
+                proxy.plan = lambda _path, _number: fault
+
+            @rule(wait=st.booleans())
+            def recovers(self, wait):
+                self.fails("pass")
+                if wait and self.opener:
+                    until(lambda: self.runs)
+
+            @precondition(lambda self: self.opener)
+            @rule(kill=st.booleans())
+            def the_opener_goes(self, kill):
+                self.opener.end(kill=kill)
+                self.opener, self.killed = None, kill
+
+            @precondition(lambda self: self.joiner)
+            @rule(kill=st.booleans())
+            def the_joiner_goes(self, kill):
+                self.joiner.end(kill=kill)
+                self.joiner = None
+
+            @rule()
+            def sync(self):
+                for _ in leftovers.deliver_all(here, journal):
+                    pass
+                if self.passes and self.killed is not None:
+                    ended = "KILLED" if self.killed else "FINISHED"
+                    ((_, status),) = self.runs
+                    assert status == ("RUNNING" if self.killed and self.joiner else ended)
+
+            def teardown(self):
+                for each in filter(None, (self.opener, self.joiner)):
+                    each.end(kill=True)
+                self.killed = True if self.opener else self.killed
+                self.opener = self.joiner = None
+                self.fails("pass")
+                self.sync()
+                rows = store.rows("SELECT step, value, timestamp FROM metrics WHERE run_uuid = ?", self.runs[0][0])
+                assert Counter(step for step, _, _ in rows) == self.accepted
+                assert all(step == value and timestamp == 7 for step, value, timestamp in rows)
+                assert [each.path for each in journal.runs()] == []
+
+        try:
+            quick = settings(
+                max_examples=int(os.environ.get("EXAMPLES", "15")),
+                stateful_step_count=10,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             )

@@ -64,10 +64,12 @@ def test_the_server_comes_late(late: Project, kedro: WarmKedro, server: MlflowSe
     assert command.wait(60) == 0, command.output
     run = late.store.run
     lengths = {name: int((late.root / f"yielded-{name}").read_text()) for name in ("m", "n")}
-    assert late.store.points() == {
+    points = late.store.points()
+    active = points.pop("first.active")
+    assert active == [(0, 0.0)] or (active == [(0, 1.0)] and how != "SequentialRunner")  # workers may start late
+    assert points == {
         "by_hand": [(0, 1.0)],
         "first.a": [(0, 1.0), (1, 2.0)],
-        "first.active": [(0, 0.0)],
         "last.b": [(0, 3.0)],
         **{f"{name}.loss": [(step, step / 4) for step in range(number)] for name, number in lengths.items()},
     }

@@ -235,7 +235,7 @@ def small_journal(request, bench):
 
 @pytest.mark.parametrize("begins", ["online", "offline"])
 def test_full_journal(bench, small_journal, begins):
-    """It raises when it is full; all that it took before is sent later."""
+    """It raises when it is full; all that it took before is sent later, and the run is FAILED, not KILLED."""
     bench.proxy.plan = from_batch(1, "500") if begins == "online" else always("500")
     out = bench.run("stream", count=5_000, code=1)
     *_, line = (line for line in out.splitlines() if "DatasetError" in line and "dataset 'curve'" in line)
@@ -243,9 +243,7 @@ def test_full_journal(bench, small_journal, begins):
     assert 50 < bench.yielded < 5_000
     bench.proxy.plan = always("pass")
     bench.sync()
-    assert bench.stored == saved(bench.yielded)
-    assert len(bench.runs) == 1
-    assert bench.folders == []
+    bench.complete(saved(bench.yielded), status="FAILED")
 
 
 # Refusals
@@ -302,6 +300,17 @@ def test_refused_content(bench):
         assert done.returncode == code, done.stdout + done.stderr
         assert "Throw away 3 points of 1 runs for good?" in done.stdout
     assert bench.folders == []
+
+
+def test_refused_content_is_sent_again(bench):
+    """By `sync --refused`, when the server has learned better; until then it is set aside again."""
+    bench.proxy.plan = lambda _path, _number, body: "invalid" if b"curve.odd" in body else "pass"
+    bench.run("stream", count=120, pause=0.01, odd=40)
+    assert "0 points sent; 3 refused by MLflow" in bench.sync(code=1)
+    assert "3 points sent; 3 refused by MLflow" in bench.sync("--refused", code=1)
+    bench.proxy.plan = always("pass")
+    assert "3 points sent\n" in bench.sync("--refused")
+    bench.complete(saved(120) + saved(120, "curve.odd", every=40))
 
 
 # The server dies

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kedro_mlflow_metrics.tracking.address import Server
@@ -28,4 +30,4 @@ from kedro_mlflow_metrics.tracking.address import Server
 )
 def test_portable_uri(uri, portable):
     """Local addresses below the root become relative, others stay; passwords and queries are gone."""
-    assert Server(uri).portable("/proj") == portable
+    assert Server(uri).portable(Path("/proj")) == portable

@@ -1,0 +1,80 @@
+"""Outside a pipeline nothing grows with the number of runs, and a curve goes on where it was in each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import mlflow
+import pytest
+from support.bench import until
+from support.project import Store
+
+from kedro_mlflow_metrics import MlflowMetricsDataSet
+from kedro_mlflow_metrics.delivery import clock, outbox, stream
+from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.journal.folder import Journal
+
+FILES = Path("/proc/self/fd")
+
+
+@pytest.fixture
+def here(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(store.uri)
+    yield store
+    mlflow.set_tracking_uri(None)
+
+
+def open_journals() -> list[str]:
+    found = [str(path.readlink()) for path in FILES.iterdir() if path.exists()]
+    return [path for path in found if path.endswith(".jsonl")]
+
+
+@pytest.mark.skipif(not FILES.exists(), reason="counts open files as Linux shows them")
+def test_many_nested_runs(here, monkeypatch, tmp_path):
+    """Streams into nested runs leave no file open, nor anything in the journal; what is remembered is bounded."""
+    monkeypatch.setattr(stream, "MOST_RUNS", 10)
+    monkeypatch.setattr(clock, "MOST_IDLE", 10)
+    metrics = MlflowMetricsDataSet(prefix="m")
+    with mlflow.start_run():
+        for number in range(40):
+            with mlflow.start_run(nested=True) as run:
+                metrics.save(iter([{"a": number}, {"a": number + 1}, {"a": number + 2}]))
+                assert here.points(run.info.run_id) == {"m.a": [(0, number), (1, number + 1), (2, number + 2)]}
+            assert open_journals() == []
+    assert Journal(str(tmp_path)).runs() == []
+    assert len(clock._clock.value.boxes) <= 12
+    assert len(metrics._stream._progress) == 10
+
+
+def test_parent_child_parent(here):
+    """Steps are counted per run."""
+    metrics = MlflowMetricsDataSet(prefix="m")
+    with mlflow.start_run() as parent:
+        metrics.save({"a": 1})
+        with mlflow.start_run(nested=True) as child:
+            metrics.save({"a": 10})
+        metrics.save({"a": 2})
+    assert here.points(parent.info.run_id) == {"m.a": [(0, 1), (1, 2)]}
+    assert here.points(child.info.run_id) == {"m.a": [(0, 10)]}
+
+
+def test_what_waits_is_forced_to_disk(here, mocker):
+    """Once a second, by the clock, also while MLflow does not answer; a save does not wait for it."""
+    metrics = MlflowMetricsDataSet(prefix="m")
+    with mlflow.start_run():
+        metrics.save({"a": 0})
+        mocker.patch.object(outbox.Sender, "send", side_effect=TrackingError("away", code=""))
+        forced = mocker.spy(os, "fsync")
+        metrics.save({"a": 1})
+        assert forced.call_count == 0
+        until(lambda: forced.call_count, 5)
+        before = forced.call_count
+        metrics.save({"a": 2})
+        until(lambda: forced.call_count > before, 5)
+        (path,) = open_journals()
+        assert all(call.args[0] > 2 for call in forced.call_args_list)
+        assert path.startswith(str(Path.cwd()))
+        mocker.stopall()
+    metrics.load()
