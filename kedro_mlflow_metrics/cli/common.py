@@ -39,6 +39,8 @@ def _one_line() -> Iterator[None]:
         yield
     except MetricsError as exc:
         raise one_line_exit(exc) from exc
+    except BrokenPipeError:
+        raise  # whoever reads has had enough: click ends without a word
     except OSError as exc:
         raise click.ClickException(f"{exc.filename}: {exc.strerror}") from exc
 

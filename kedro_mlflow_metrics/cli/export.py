@@ -33,8 +33,9 @@ FORMATS = ("json", "csv", "kubeflow-v1", "kubeflow-v2")
 @click.option(
     "--output",
     "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A file; the terminal also shows Kedro's log.",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    default="-",
+    help="A file; '-', standard output, is the default.",
 )
 @click.option("--only", multiple=True, metavar="GLOB", help="Only metrics whose key matches.")
 @click.option("--percentage", multiple=True, metavar="GLOB", help="v1: metrics that are shown as a percentage.")
@@ -50,14 +51,14 @@ def export(  # noqa: PLR0913 - one per option
     *,
     run: str,
     form: str,
-    output: Path | None,
+    output: str,
     only: tuple[str, ...],
     executor_input: str | None,
     output_name: str | None,
     **options: Any,  # noqa: ANN401 - the fields of kubeflow's Options
 ) -> None:
     """Write the metrics of RUN: an MLflow run id, or 'latest' for the project's newest run."""
-    if executor_input and (form != "kubeflow-v2" or output):
+    if executor_input and (form != "kubeflow-v2" or output != "-"):
         raise click.UsageError("--executor-input goes with --format kubeflow-v2 alone, and names its file itself")
     given = any(map(options.get, ("percentage", "raw", "order"))) or options["names"] != "modern"
     if given and form != "kubeflow-v1":
@@ -74,10 +75,10 @@ def export(  # noqa: PLR0913 - one per option
         click.echo(f"written to {path}", err=True)
         return
     text = _text(target, wanted, form, options)
-    if output is None:
+    if output == "-":
         click.echo(text, nl=False)
     else:
-        replace_file(output, text.encode())
+        replace_file(Path(output), text.encode())
 
 
 def _text(target: Target, wanted: Callable[[str], bool], form: str, options: Mapping[str, Any]) -> str:

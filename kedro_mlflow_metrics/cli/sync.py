@@ -103,12 +103,19 @@ def _show(found: list[Waiting]) -> None:
     rows = []
     for each in found:
         record = each.record
-        since = datetime.fromtimestamp(each.since / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         kinds = ((each.refused, "refused"), (each.damaged, "damaged"))
         why = each.why + "".join(f"; {number} {what}" for number, what in kinds if number)
         title = each.title if record else each.folder.path.name
-        rows.append((title, str(each.points), since, record.uri if record else "", why))
+        rows.append((title, str(each.points), _moment(each.since), record.uri if record else "", why))
     print_table(("run", "points", "since", "address", "why"), rows)
+
+
+def _moment(timestamp: int) -> str:
+    """Show milliseconds since the epoch as local time; what users take for that may be beyond any calendar."""
+    try:
+        return datetime.fromtimestamp(timestamp / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"timestamp {timestamp}"
 
 
 def _drop(found: list[Waiting]) -> None:

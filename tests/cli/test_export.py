@@ -223,6 +223,40 @@ def test_output_that_is_no_ordinary_file(rich, kedro, tmp_path):
     assert set(from_json((tmp_path / "file").read_text())) == {"a", "b.c"}
 
 
+@pytest.fixture
+def command(rich):
+    """Start the command itself, with standard output apart."""
+
+    def start(*arguments, **options):
+        command = [BIN / "kedro", *EXPORT, *arguments]
+        return subprocess.run(
+            command, cwd=rich.root, env=rich.environment(None), text=True, timeout=60, check=False, **options
+        )
+
+    return start
+
+
+def test_dash(rich, command):
+    """``-o -`` is standard output, as no ``-o`` is; a file of that name is ``./-``."""
+    done = command("latest", "-o", "-", capture_output=True)
+    assert set(from_json(done.stdout)) == {"a", "b.c"}
+    assert not (rich.root / "-").exists()
+    command("latest", "-o", "./-", capture_output=True)
+    assert set(from_json((rich.root / "-").read_text())) == {"a", "b.c"}
+    (rich.root / "-").unlink()
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_closed_pipe(rich, command, form):
+    """Who reads one line and goes away, as ``head -1`` does, gets no message."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = command(rich.store.runs[0]["run_uuid"], "--format", form, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.returncode == 1
+    assert "Error" not in done.stderr and "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
 # What is refused
 
 
