@@ -56,6 +56,8 @@ class MlflowPipelineHook:
         place = catalogs.place_of(catalog)
         if place is None or place.project is None or not any(entry.name in names for entry in catalogs.built(catalog)):
             return
+        if not (run_params.get("only_missing_outputs") or catalogs.satisfies(catalog, pipeline)):
+            return  # the runner says so a moment later; of nodes that it leaves out it misses no inputs
         from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
         from kedro_mlflow_metrics.runs import lifetime
 

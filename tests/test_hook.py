@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.project import ENTRY
 
 
@@ -53,3 +54,53 @@ def test_iterator_trains_inside_save(project):
     }
     project.kedro("run", "--pipeline", "chunks")
     assert project.store.points(project.store.runs[1]["run_uuid"]) == {"m.chunk": [(0, 5.0), (1, 6.0)]}
+
+
+@pytest.mark.parametrize("server", ["answers", "down"])
+def test_missing_inputs(project, server):
+    """A pipeline that Kedro refuses for its inputs shows Kedro's error; nothing is opened in MLflow or the journal."""
+    project.catalog(ENTRY)
+    project.pipeline("""
+        from kedro.pipeline import node, pipeline
+        def register_pipelines():
+            return {"__default__": pipeline([node(lambda x: {"a": x}, "missing", "m")])}
+    """)
+    if server == "down":
+        project.settings("tracking_uri: http://127.0.0.1:9\n")
+    out = project.kedro("run", fails=True).stdout
+    assert out.splitlines()[-1].startswith("ValueError: Pipeline input(s) {'missing'} not found in the ")
+    assert "kedro.mlflow_metrics" not in out
+    assert project.store.runs == []
+    assert not (project.root / ".kedro_mlflow_metrics").exists()
+
+
+@pytest.mark.newest
+def test_missing_inputs_of_nodes_that_are_left_out(project):
+    """With ``--only-missing-outputs`` Kedro does not look for the inputs of a node that has run: the rest runs."""
+    project.catalog(ENTRY + "text: {type: proj.files.Text}\n")
+    project.write(
+        "src/proj/files.py",
+        """
+        from pathlib import Path
+        from kedro.io import AbstractDataset
+        class Text(AbstractDataset):
+            def load(self):
+                return Path("text").read_text()
+            def save(self, data):
+                Path("text").write_text(data)
+            def _exists(self):
+                return Path("text").exists()
+            def _describe(self):
+                return {}
+        """,
+    )
+    project.pipeline("""
+        from kedro.pipeline import node, pipeline
+        def register_pipelines():
+            nodes = [node(lambda x: x, "missing", "text"), node(lambda text: {"a": len(text)}, "text", "m")]
+            return {"__default__": pipeline(nodes)}
+    """)
+    (project.root / "text").write_text("four")
+    project.kedro("run", "--only-missing-outputs")
+    assert project.store.points() == {"m.a": [(0, 4.0)]}
+    assert (project.store.run["name"], project.store.run["status"]) == ("__default__", "FINISHED")

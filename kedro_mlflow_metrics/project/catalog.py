@@ -17,7 +17,7 @@ from kedro_mlflow_metrics import process
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
-    from kedro_mlflow_metrics.project.context import Catalog, MetricsDataset, Project
+    from kedro_mlflow_metrics.project.context import Catalog, MetricsDataset, Pipeline, Project
 
 __all__ = [
     "Entry",
@@ -27,6 +27,7 @@ __all__ = [
     "materialise",
     "place_of",
     "remember",
+    "satisfies",
     "short",
     "sibling_prefixes",
 ]
@@ -118,6 +119,11 @@ def materialise(catalog: Catalog, names: Iterable[str]) -> None:
     for name, dataset, cached in list(built(catalog)):
         if seen.setdefault(id(dataset), short(name)) != short(name) and not cached:
             catalog._datasets[name] = copy.copy(dataset)  # noqa: SLF001 - part of CatalogProtocol
+
+
+def satisfies(catalog: Catalog, pipeline: Pipeline) -> bool:
+    """Tell whether a catalog has all inputs of a pipeline, as the runner asks before the first node."""
+    return all(name in catalog for name in pipeline.inputs())
 
 
 def configured(catalog: Catalog) -> Iterator[tuple[str, Mapping[str, Any]]]:
