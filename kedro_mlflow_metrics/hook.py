@@ -14,7 +14,7 @@ from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project.context import CONFIG_KEY, Project, RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from kedro_mlflow_metrics.dataset import MlflowMetricsDataSet
     from kedro_mlflow_metrics.project.context import Catalog, Context, Node, Pipeline
@@ -65,6 +65,7 @@ class MlflowPipelineHook:
             return
         try:
             lifetime.finish_interrupted()
+            _when_the_cell_ends(lifetime.finish_interrupted)
             lifetime.start(place.project, RunRequest.of(run_params), pipeline, catalog)
         except MetricsError as exc:
             raise one_line_exit(exc) from exc
@@ -111,6 +112,20 @@ class MlflowPipelineHook:
 
 
 hook = MlflowPipelineHook()
+
+
+def _when_the_cell_ends(call: Callable[[], object]) -> None:
+    """In a notebook, call something after the cell that runs: Ctrl-C ends a cell, and reaches no hook of Kedro's."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is None:
+        return
+
+    def cell_ended(_result: object) -> None:
+        shell.events.unregister("post_run_cell", cell_ended)
+        call()
+
+    shell.events.register("post_run_cell", cell_ended)
 
 
 def _watched(items: Generator[Any, Any, Any], datasets: Sequence[MlflowMetricsDataSet]) -> Generator[Any, Any, Any]:
