@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-__all__ = ["commands", "metrics"]
+__all__ = ["commands", "main", "metrics"]
 
 COMMANDS = ("end", "export", "sync", "validate")
 
@@ -31,6 +31,14 @@ def commands() -> None:
     """Hold the group that Kedro's own command takes in."""
 
 
-@commands.group(cls=_Lazy)
+@commands.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 def metrics() -> None:
     """Metrics that pipelines log to MLflow."""
+
+
+def main() -> None:
+    """Run ``python -m kedro_mlflow_metrics``, where only the answer of a command is on standard output."""
+    import rich
+
+    rich.reconfigure(stderr=True)  # where Kedro's log goes by default
+    metrics(prog_name="python -m kedro_mlflow_metrics")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ import click
 from kedro_mlflow_metrics.cli.common import in_project
 from kedro_mlflow_metrics.delivery import leftovers
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError
+from kedro_mlflow_metrics.tracking.address import from_root
 from kedro_mlflow_metrics.views.terminal import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ def _address(waiting: Waiting, here: Binding, uri: str | None) -> tuple[str, str
     if record is None:
         return "", f"{waiting.title}: nothing says which run this is; look into it, or throw it away with --drop"
     if uri is None and record.uri != ours:
+        if not here.journal.in_project:
+            return from_root(record.uri, Path(here.journal.root)), ""
         return "", f"{waiting.title}: it was logged to {record.uri} and the settings say {ours}; say which with --to"
     return uri or here.server.uri, ""
 

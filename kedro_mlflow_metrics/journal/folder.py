@@ -50,6 +50,14 @@ class Journal:
         return root if self.folder.resolve().is_relative_to(root.resolve()) else None
 
     @property
+    def in_project(self) -> bool:
+        """Whether its root is a Kedro project's, by the sign that Kedro itself goes by."""
+        try:
+            return "[tool.kedro]" in Path(self.root, "pyproject.toml").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return False
+
+    @property
     def sync(self) -> str:
         """The command that sends what is left in it."""
         return f"kedro metrics sync --env {self.env}" if self.env not in ("", "local") else "kedro metrics sync"
