@@ -60,6 +60,8 @@ class Journal:
     @property
     def sync(self) -> str:
         """The command that sends what is left in it."""
+        if not self.in_project:
+            return "python -m kedro_mlflow_metrics sync"
         return f"kedro metrics sync --env {self.env}" if self.env not in ("", "local") else "kedro metrics sync"
 
     def of(self, record: Record) -> RunFolder:

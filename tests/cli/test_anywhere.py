@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 
 import pytest
 from mlflow import MlflowClient
@@ -135,3 +136,26 @@ def test_sync_in_a_subfolder_of_a_project(project, store):
     wait(folder, store.uri, store, "a")
     assert "1 points sent" in python_m(folder, "sync")[0]
     assert store.points() == {"a": [(0, 1.0)]}
+
+
+def test_a_packaged_project(simple, store):
+    """It is told the command that works where it was started; that command sends what waits there."""
+    packaged = """
+        from kedro.framework.project import configure_project
+        from kedro.framework.session import KedroSession
+        configure_project("proj")
+        with KedroSession.create(conf_source="conf") as session:
+            session.run()
+    """
+    (simple.root / "pyproject.toml").unlink()
+    simple.settings("tracking_uri: http://127.0.0.1:9\n")
+    env = {"PYTHONPATH": f"{simple.root}/src:{os.environ.get('PYTHONPATH', '')}"}
+    code = f"import sys; sys.stderr = sys.stdout\n{textwrap.dedent(packaged)}"
+    out = simple.python(code, env=env)
+    assert "'python -m kedro_mlflow_metrics sync' sends what is left" in out
+    assert "send them with: python -m kedro_mlflow_metrics sync\n" in out
+    assert "kedro metrics" not in out
+    assert "cannot be reached" in python_m(simple.root, "sync", code=1)[1]
+    python_m(simple.root, "sync", "--to", store.uri)
+    assert store.points() == {"m.a": [(0, 1.0)]}
+    assert (store.run["status"], store.experiment(store.run["run_uuid"])) == ("FINISHED", "proj")

@@ -44,11 +44,22 @@ def test_broken_record(journal):
         assert read_record(path.parent) in ((ended, RECORD, None) if both else (ended, RECORD))
 
 
+def test_the_command_that_works(tmp_path):
+    """``kedro metrics`` is there in a Kedro project alone, and outside one no environment has settings."""
+    journals = [Journal(str(tmp_path), env=env) for env in ("", "local", "prod")]
+    anywhere = "python -m kedro_mlflow_metrics sync"
+    assert [each.sync for each in journals] == [anywhere] * 3
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "kedro"\n')
+    assert [each.sync for each in journals] == [anywhere] * 3
+    (tmp_path / "pyproject.toml").write_text("[tool.kedro]\n")
+    assert [each.sync for each in journals] == [*["kedro metrics sync"] * 2, "kedro metrics sync --env prod"]
+
+
 class TestLimit:
     def message(self, journal):
         return (
             f"the journal {journal.folder} has reached its limit of {journal.max_bytes} bytes; send it with "
-            "'kedro metrics sync', or raise journal.max_bytes in kedro_mlflow_metrics.yml"
+            "'python -m kedro_mlflow_metrics sync', or raise journal.max_bytes in kedro_mlflow_metrics.yml"
         )
 
     def test_all_or_nothing(self, tmp_path):
