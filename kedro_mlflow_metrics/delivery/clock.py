@@ -129,6 +129,7 @@ def close(target: Target) -> TrackingError | None:
 def _close_all() -> None:
     for box in list(_clock.value.boxes.values()):
         close(box.target)
+    wait_for_background()
 
 
 def send_in_background(steps: Iterator[object]) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kedro_mlflow_metrics import process
+from kedro_mlflow_metrics.delivery.leftovers import deliver_all
+from kedro_mlflow_metrics.delivery.clock import send_in_background
 from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import MetricsError
 from kedro_mlflow_metrics.runs import find
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.tracking.address import Server
 
 __all__ = ["new_target", "source_of", "target_of"]
+
+_addresses: process.Own[set[str]] = process.Own(set)  # whose leftovers are seen to
 
 
 def target_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target | None:
@@ -50,7 +55,10 @@ def source_of(binding: Binding, run_id: str | None, last: Target | None = None) 
 
 def _target(binding: Binding, run: RunInfo, uri: str | None = None) -> Target:
     """Return a run at an address, by default the project's or else MLflow's own."""
-    return Target.of(replace(_server(binding), uri=uri) if uri else _server(binding), binding.journal, run)
+    target = Target.of(replace(_server(binding), uri=uri) if uri else _server(binding), binding.journal, run)
+    if binding.target is None:  # else the start of the pipeline saw to that
+        _send_leftovers(target)
+    return target
 
 
 def _server(binding: Binding) -> Server:
@@ -60,6 +68,14 @@ def _server(binding: Binding) -> Server:
     import mlflow
 
     return replace(binding.server, uri=mlflow.get_tracking_uri())
+
+
+def _send_leftovers(target: Target) -> None:
+    """Send, once per address, what earlier processes could not, as the start of a pipeline does."""
+    if target.server.uri not in _addresses.value:
+        _addresses.value.add(target.server.uri)
+        if target.journal.runs():
+            send_in_background(deliver_all(target.server, target.journal))
 
 
 def new_target(binding: Binding) -> Target:
