@@ -98,7 +98,10 @@ def _address(waiting: Waiting, here: Binding, uri: str | None) -> tuple[str, str
     if uri is None and record.uri != ours:
         if not here.journal.in_project:
             return from_root(record.uri, Path(here.journal.root)), ""
-        return "", f"{waiting.title}: it was logged to {record.uri} and the settings say {ours}; say which with --to"
+        told = f"{waiting.title}: it was logged to {record.uri} and the settings say {ours}"
+        if record.env not in ("", here.journal.env):
+            return "", f"{told}; send it with 'kedro metrics sync --env {record.env}', or say which with --to"
+        return "", f"{told}; say which with --to"
     return uri or here.server.uri, ""
 
 
