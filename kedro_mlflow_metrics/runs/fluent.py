@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics import process
-from kedro_mlflow_metrics.delivery.leftovers import deliver_all
 from kedro_mlflow_metrics.delivery.clock import send_in_background
+from kedro_mlflow_metrics.delivery.leftovers import deliver_all
 from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import MetricsError
 from kedro_mlflow_metrics.runs import find
