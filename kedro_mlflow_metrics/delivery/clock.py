@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from contextlib import suppress
@@ -31,6 +32,7 @@ class _Clock:
         self.boxes: dict[tuple[str, str], Outbox] = {}
         self.aside = threading.Lock()  # held during a step of what goes on in the background
         self.others: list[threading.Thread] = []  # what goes on in the background besides
+        self.stepped = -math.inf  # when that got a step further
         self._changed = threading.Condition()
         self._sleeps = True
         self._held = False
@@ -133,7 +135,7 @@ def _close_all() -> None:
 
 
 def send_in_background(steps: Iterator[object]) -> None:
-    """Go through an iterator while nothing is due; the end of a run waits for it two seconds at most.
+    """Go through an iterator while nothing is due.
 
     It has a thread of its own: leftovers for a run that hangs must not hold up what is saved now.
     """
@@ -144,10 +146,13 @@ def send_in_background(steps: Iterator[object]) -> None:
 
 
 def wait_for_background() -> None:
-    """Wait for what goes on in the background, a little."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while _clock.value.others:
-        _clock.value.others.pop().join(max(0.0, deadline - time.monotonic()))
+    """Wait for what goes on in the background as long as it gets on, 10 seconds at most."""
+    clock, begun = _clock.value, time.monotonic()
+    while (alive := [thread for thread in clock.others if thread.is_alive()]) and time.monotonic() < min(
+        begun + LAST_SECONDS, max(begun, clock.stepped) + PATIENCE_SECONDS
+    ):
+        alive[0].join(0.05)
+    clock.others.clear()
 
 
 def _go_through(steps: Iterator[object]) -> None:
@@ -158,3 +163,4 @@ def _go_through(steps: Iterator[object]) -> None:
         with clock.aside:
             if next(steps, clock) is clock:
                 return
+        clock.stepped = time.monotonic()

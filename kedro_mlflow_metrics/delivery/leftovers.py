@@ -7,8 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kedro_mlflow_metrics.delivery.outbox import send_file
-from kedro_mlflow_metrics.delivery.sender import Sender
+from kedro_mlflow_metrics.delivery.sender import Sender, send_file
 from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError
 from kedro_mlflow_metrics.journal.points_file import PointsFile, put_back_refused, waiting_points
@@ -125,7 +124,7 @@ def deliver(
         if not (record.run_id or opener) and any(each.note.owner and not each.over for each in notes_in(folder)):
             return None  # its opener makes it
         target, last_write = Target(server, folder.journal, record), folder.last_write
-        target.make()
+        target.make(server)
         if refused:
             put_back_refused(folder, record)
         yield from _send_files(folder, target)

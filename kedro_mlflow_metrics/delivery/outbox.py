@@ -11,19 +11,19 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from kedro_mlflow_metrics.delivery.sender import Sender
+from kedro_mlflow_metrics.delivery.sender import Sender, send_file
 from kedro_mlflow_metrics.errors import JournalError, TrackingError
 from kedro_mlflow_metrics.journal.points_file import PointsFile
 from kedro_mlflow_metrics.points.curves import MAX_POINTS, after, count
 from kedro_mlflow_metrics.process import LAST_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.points.curves import Curve
 
-__all__ = ["Outbox", "Reporting", "send_file"]
+__all__ = ["Outbox", "Reporting"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 PERIOD_SECONDS = 1.0
@@ -245,7 +245,7 @@ class Outbox:
         """Make a run that began offline, or learn that its opener has; return whether MLflow has it."""
         target = self.target
         if target.offline and self.opens:
-            target.make()
+            target.make(self._sender.server)
         if not target.look():
             return False
         self.proven = True
@@ -304,34 +304,3 @@ class Outbox:
 
 def _say_nothing(_done: int, _total: int) -> None:
     """Take a report of a save that takes no time."""
-
-
-def send_file(file: PointsFile, sender: Sender, *, repeatable: bool) -> Iterator[int]:
-    """Send what waits in a file of the journal, yielding numbers of points as MLflow answers for them.
-
-    Live sending and ``kedro metrics sync`` are this one function. After a `TrackingError` the rest stays in the file.
-
-    Args:
-        file: The file.
-        sender: Sends to its run.
-        repeatable: Whether sending twice does no harm; if it does, a batch counts as sent before it is.
-    """
-    while file.waiting:
-        most = sender.window
-        window = file.read(most)
-        if not repeatable:
-            file.acknowledge(window.end)
-        refused = []
-        for sent in sender.send(window.points):
-            refused += sent.refused
-            yield sent.points
-        if refused:
-            file.set_aside(refused)
-        if repeatable:
-            file.acknowledge(window.end)
-        if window.damaged:
-            file.set_damaged_aside(window.damaged)
-            log.warning("%d damaged lines of %s are set aside", len(window.damaged), file.path)
-        if count(window.points) < most:
-            break  # the end of the file: what came meanwhile is for the next second
-    file.compact()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from kedro_mlflow_metrics.delivery.target import Target
+    from kedro_mlflow_metrics.journal.points_file import PointsFile
     from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
+    from kedro_mlflow_metrics.tracking.address import Server
     from kedro_mlflow_metrics.tracking.store import Store
 
-__all__ = ["Sender", "Sent"]
+__all__ = ["Sender", "Sent", "send_file"]
 
+log = logging.getLogger("kedro.mlflow_metrics")
 _LEAST_POINTS = 50
 _MOST_BATCHES = 16
 _LONGEST_SECONDS = 60.0
@@ -49,6 +53,11 @@ class Sender:
         window by window, so they are small after a failure.
         """
         return self._batches * self._limit
+
+    @property
+    def server(self) -> Server:
+        """The address, with the time that a request may take at the moment."""
+        return replace(self._server, timeout=self._timeout)
 
     def hurry(self, seconds: float) -> None:
         """Make no request longer than this from now on."""
@@ -105,8 +114,39 @@ class Sender:
 
     def _opened(self) -> Store:
         if self._store is None:
-            self._store = open_store(replace(self._server, timeout=self._timeout), retries=self._retries)
+            self._store = open_store(self.server, retries=self._retries)
         return self._store
+
+
+def send_file(file: PointsFile, sender: Sender, *, repeatable: bool) -> Iterator[int]:
+    """Send what waits in a file of the journal, yielding numbers of points as MLflow answers for them.
+
+    Live sending and ``kedro metrics sync`` are this one function. After a `TrackingError` the rest stays in the file.
+
+    Args:
+        file: The file.
+        sender: Sends to its run.
+        repeatable: Whether sending twice does no harm; if it does, a batch counts as sent before it is.
+    """
+    while file.waiting:
+        most = sender.window
+        window = file.read(most)
+        if not repeatable:
+            file.acknowledge(window.end)
+        refused = []
+        for sent in sender.send(window.points):
+            refused += sent.refused
+            yield sent.points
+        if refused:
+            file.set_aside(refused)
+        if repeatable:
+            file.acknowledge(window.end)
+        if window.damaged:
+            file.set_damaged_aside(window.damaged)
+            log.warning("%d damaged lines of %s are set aside", len(window.damaged), file.path)
+        if count(window.points) < most:
+            break  # the end of the file: what came meanwhile is for the next second
+    file.compact()
 
 
 def _halves(batch: list[Curve]) -> Iterator[list[Curve]]:

@@ -67,10 +67,10 @@ class Target:
         """What tells runs apart in one process."""
         return self.server.uri, self.record.ident
 
-    def make(self) -> None:
+    def make(self, server: Server) -> None:
         """Make the run in MLflow if it is not there, and note in the journal that it is; or raise `TrackingError`."""
         if self.offline:
-            self._take(create(self.server, self.record, new=False))
+            self._take(create(server, self.record, new=False))
             with suppress(JournalError):  # on a full disk; the run is found by its tag again
                 self.folder.write(self.record)
 
