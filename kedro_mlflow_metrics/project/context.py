@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from pathlib import Path
 
     from kedro_mlflow_metrics.journal.folder import Journal
     from kedro_mlflow_metrics.project.binding import Binding
@@ -59,14 +59,19 @@ class Project(NamedTuple):
         return replace(found, server=self.server(settings), journal=self.journal(settings))
 
     def server(self, settings: Settings) -> Server:
-        """Return the address: MLflow's environment variable, the settings, or MLflow's default in the root."""
+        """Return the address: MLflow's environment variable, the settings, or MLflow's default in the root.
+
+        A relative path starts at the current folder if the variable names it, else at the root.
+        """
         from kedro_mlflow_metrics.project.settings import seconds
-        from kedro_mlflow_metrics.tracking.address import Server, default_uri, from_root
+        from kedro_mlflow_metrics.tracking.address import Server, absolute, default_uri
         from kedro_mlflow_metrics.tracking.environment import own
 
-        uri = own("MLFLOW_TRACKING_URI") or from_root(settings.tracking_uri or default_uri(self.root), self.root)
+        given, base = own("MLFLOW_TRACKING_URI"), Path.cwd()
+        if not given:
+            given, base = settings.tracking_uri or default_uri(self.root), self.root
         timeout = own("MLFLOW_HTTP_REQUEST_TIMEOUT")
-        return Server(uri, seconds(timeout) if timeout else settings.timeout, settings.variables())
+        return Server(absolute(given, base), seconds(timeout) if timeout else settings.timeout, settings.variables())
 
     def journal(self, settings: Settings) -> Journal:
         """Return where points wait."""

@@ -132,10 +132,8 @@ class Chooser:
 
     def _lend(self, target: Target) -> Mapping[str, str]:
         """Lend MLflow's fluent functions, in nodes and worker processes, the address and the credentials."""
-        variables = dict(self.settings.variables())
-        if own("MLFLOW_TRACKING_URI") is None:
-            variables["MLFLOW_TRACKING_URI"] = target.server.uri
-        return lend({**variables, **experiment_of(target.run)})
+        address = {"MLFLOW_TRACKING_URI": target.server.uri}
+        return lend({**self.settings.variables(), **address, **experiment_of(target.run)})
 
     def _warn(self, trouble: TrackingError, where: object) -> None:
         log.warning(

@@ -11,6 +11,7 @@ from kedro_mlflow_metrics.delivery.leftovers import deliver_all
 from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import MetricsError
 from kedro_mlflow_metrics.runs import find
+from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.environment import lend
 from kedro_mlflow_metrics.tracking.runs import asked_for, experiment_id
 from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
@@ -34,15 +35,16 @@ def target_of(binding: Binding, run_id: str | None, last: Target | None = None) 
 
     if run_id is not None:
         uri = binding.server.uri or mlflow.get_tracking_uri()
-        same = last is not None and (last.run.run_id, last.server.uri) == (run_id, uri)
-        return last if same else _target(binding, RunInfo(run_id))
+        return last if _is(last, run_id, uri) else _target(binding, RunInfo(run_id))
     run = mlflow.active_run()
     if run is None:
         return None
     uri = mlflow.get_tracking_uri()
-    if last is not None and (last.run.run_id, last.server.uri) == (run.info.run_id, uri):
-        return last
-    return _target(binding, to_run_info(dict(run.info)), uri)
+    return last if _is(last, run.info.run_id, uri) else _target(binding, to_run_info(dict(run.info)), uri)
+
+
+def _is(last: Target | None, run_id: str, uri: str) -> bool:
+    return last is not None and (last.run.run_id, last.server.uri) == (run_id, Server(uri).uri)
 
 
 def source_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target | None:

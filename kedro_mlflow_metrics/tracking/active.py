@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics import process
+from kedro_mlflow_metrics.tracking.address import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,13 +29,13 @@ _awaited: list[RunInfo] = []  # what becomes active when MLflow is imported
 
 
 def active_elsewhere() -> tuple[str, str] | None:
-    """Return address and id of an MLflow run that is active in this thread and that is not ours."""
+    """Return the address, with no relative path, and the id of a run that is active in this thread and not ours."""
     import mlflow
 
     run = mlflow.active_run()
     if run is None or any(ours.info.run_id == run.info.run_id for _, ours in _pushed):
         return None
-    return mlflow.get_tracking_uri(), run.info.run_id
+    return absolute(mlflow.get_tracking_uri(), Path.cwd()), run.info.run_id
 
 
 def activate(info: RunInfo) -> None:

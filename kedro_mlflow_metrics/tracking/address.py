@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import url2pathname
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Server", "default_uri", "from_root", "safe_uri"]
+__all__ = ["Server", "absolute", "default_uri", "safe_uri"]
 
 _LONGEST = 300  # characters of a foreign message: a few lines of a terminal
 
@@ -25,6 +27,11 @@ class Server:
     # MLflow's environment variables for credentials. They do not travel to other processes, which inherit the
     # environment or have one of their own
     variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Take a trailing slash off: with it the address is the same, but the text is not."""
+        if self.http and "://" in (bare := self.uri.rstrip("/")):
+            object.__setattr__(self, "uri", bare)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the credentials behind."""
@@ -57,8 +64,7 @@ class Server:
     @property
     def repeatable(self) -> bool:
         """Whether the same points sent twice are there once; MLflow's folder store doubles them."""
-        folder = "://" not in self.uri and not self.uri.startswith(("databricks", "uc"))
-        return not folder and not self.uri.startswith("file:")
+        return _folder(self.uri) is None
 
     def portable(self, base: Path | None) -> str:
         """Return the address as it may be written down: no secret, and a path below ``base`` relative to that."""
@@ -93,17 +99,27 @@ def safe_uri(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
-def from_root(uri: str, root: Path) -> str:
-    """Take a relative SQLite or folder path from the project's root; leave any other address alone."""
+def absolute(uri: str, base: Path) -> str:
+    """Take a relative SQLite or folder path from ``base``; leave any other address alone."""
     scheme, mark, rest = uri.partition(":///")
     if mark and scheme.partition("+")[0] == "sqlite":
         path, question, query = rest.partition("?")
         if path and path != ":memory:" and not Path(path).is_absolute() and not path.startswith("file:"):
-            return f"{scheme}:///{(root / path).as_posix()}{question}{query}"
+            return f"{scheme}:///{_under(base, path).as_posix()}{question}{query}"
         return uri
-    if "://" not in uri and not uri.startswith(("databricks", "file:", "uc", "arn:")):
-        return (root / uri).resolve().as_uri()
-    return uri
+    folder = _folder(uri)
+    return uri if folder is None or uri.startswith("file:/") else _under(base, folder).as_uri()
+
+
+def _under(base: Path, path: str) -> Path:
+    return Path(os.path.abspath(base / path))  # noqa: PTH100 - as MLflow does it, which follows no links
+
+
+def _folder(uri: str) -> str | None:
+    """Return the path of a folder store, None for any other address."""
+    if uri.startswith("file:"):
+        return url2pathname(urlsplit(uri).path)
+    return None if "://" in uri or uri.startswith(("databricks", "uc", "arn:")) else uri
 
 
 def default_uri(root: Path) -> str:

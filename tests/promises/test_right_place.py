@@ -1,0 +1,57 @@
+"""Metrics land at the address and in the experiment that were asked for, and nothing is made anywhere else."""
+
+from __future__ import annotations
+
+import pytest
+from support.project import ENTRY
+
+
+@pytest.fixture
+def moves(project):
+    """A project with a node that changes the current folder."""
+    project.catalog(ENTRY)
+    project.pipeline("""
+        import os
+        from kedro.pipeline import node, pipeline
+        def moves():
+            import mlflow
+            os.chdir("elsewhere")
+            mlflow.log_metric("inside", 2)
+            return {"a": 1}
+        def register_pipelines():
+            return {"__default__": pipeline([node(moves, None, "m")])}
+    """)
+    (project.root / "elsewhere").mkdir()
+    return project
+
+
+@pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
+@pytest.mark.parametrize("way", ["environment", "settings"])
+def test_a_node_that_changes_the_folder(moves, way, runner):
+    """A relative address leads to where it led when the session began, for us and for MLflow's own functions."""
+    uri = "sqlite:///mlflow.db"
+    moves.settings(f"tracking_uri: {uri if way == 'settings' else 'sqlite:///other.db'}\n")
+    moves.kedro("run", "--runner", runner, env={"MLFLOW_TRACKING_URI": uri} if way == "environment" else {})
+    assert moves.store.points() == {"m.a": [(0, 1.0)], "inside": [(0, 2.0)]}
+    assert list((moves.root / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("way", "uri"), [("environment", "mlruns"), ("environment", "file:./mlruns"), ("settings", "file:mlruns")]
+)
+def test_a_folder_store_and_a_node_that_changes_the_folder(moves, way, uri):
+    """However its path is written."""
+    moves.settings(f"tracking_uri: {uri if way == 'settings' else 'sqlite:///other.db'}\n")
+    env = {"MLFLOW_TRACKING_URI": uri} if way == "environment" else {}
+    moves.kedro("run", env={**env, "MLFLOW_ALLOW_FILE_STORE": "true"})
+    assert list((moves.root / "elsewhere").iterdir()) == []
+    assert {path.name for path in (moves.root / "mlruns").glob("*/*/metrics/*")} == {"m.a", "inside"}
+    assert not (moves.root / "file:mlruns").exists()
+
+
+def test_a_trailing_slash(simple, server):
+    """The link to the run has no double slash."""
+    uri, store = server
+    out = simple.kedro("run", env={"MLFLOW_TRACKING_URI": f"{uri}/"}).stdout
+    assert f"Metrics are in MLflow: {uri}/#/experiments/" in out
+    assert store.runs[-1]["status"] == "FINISHED"
