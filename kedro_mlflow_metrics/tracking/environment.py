@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ __all__ = ["lend", "lent", "own", "take_back"]
 _lock = process.inherited_lock()
 _loans: list[Mapping[str, str]] = []
 _before: dict[str, str | None] = {}
+_URI = "MLFLOW_TRACKING_URI"
+_set_before: list[str | None] = []  # what `mlflow.set_tracking_uri` had set when each address was lent
 
 
 def own(name: str) -> str | None:
@@ -25,20 +28,31 @@ def own(name: str) -> str | None:
 
 
 def lend(variables: Mapping[str, str]) -> Mapping[str, str]:
-    """Set variables until `take_back` gets the returned loan; loans of concurrent runs may overlap."""
+    """Set variables until `take_back` gets the returned loan; loans of concurrent runs may overlap.
+
+    What was given to `mlflow.set_tracking_uri` does not stand above an address that is lent.
+    """
     with _lock:
         loan = dict(variables)
         _loans.append(loan)
-        for name, value in loan.items():
+        for name in loan:
             _before.setdefault(name, os.environ.get(name))
-            os.environ[name] = value
+        if _URI in loan:
+            _set_before.append(_set_uri(None, loan[_URI]))
+        os.environ.update(loan)
         return loan
 
 
 def take_back(loan: Mapping[str, str]) -> None:
-    """Give each variable the value of the newest loan that is left, or the one from before all loans."""
+    """Give each variable the value of the newest loan that is left, or the one from before all loans.
+
+    So too if somebody has set it meanwhile, a node that called `mlflow.set_tracking_uri` say.
+    """
     with _lock:
         _loans[:] = [other for other in _loans if other is not loan]
+        if _URI in loan and not any(_URI in other for other in _loans):
+            _set_uri(_set_before[0])
+            _set_before.clear()
         for name in loan:
             left = [other[name] for other in _loans if name in other]
             value = left[-1] if left else _before.pop(name, None)
@@ -46,6 +60,18 @@ def take_back(loan: Mapping[str, str]) -> None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _set_uri(*accepted: str | None) -> str | None:
+    """Return what was given to `mlflow.set_tracking_uri`; where it is not accepted, give it the first that is.
+
+    Each change resets MLflow's tracing, and sets the variable too.
+    """
+    service = sys.modules.get("mlflow.tracking._tracking_service.utils")
+    before: str | None = getattr(service, "_tracking_uri", None)  # no public function tells it from the variable
+    if service is not None and before not in accepted:
+        service.set_tracking_uri(accepted[0])
+    return before
 
 
 @contextmanager

@@ -55,3 +55,41 @@ def test_a_trailing_slash(simple, server):
     out = simple.kedro("run", env={"MLFLOW_TRACKING_URI": f"{uri}/"}).stdout
     assert f"Metrics are in MLflow: {uri}/#/experiments/" in out
     assert store.runs[-1]["status"] == "FINISHED"
+
+
+def test_a_node_that_sets_the_address(project):
+    """It holds until its session ends; the next one and the process find what was there before."""
+    project.catalog(ENTRY)
+    project.pipeline("""
+        import os
+        import mlflow
+        from kedro.pipeline import node, pipeline
+        def sets():
+            mlflow.log_metric("inside", 2)
+            if os.environ["SETS"] == "yes":
+                mlflow.set_tracking_uri("sqlite:///other.db")
+            return {"a": 1}
+        def register_pipelines():
+            return {"__default__": pipeline([node(sets, None, "m")])}
+    """)
+    project.python("""
+        import os
+        import mlflow
+        from kedro.framework.session import KedroSession
+        from kedro.framework.startup import bootstrap_project
+        bootstrap_project(os.getcwd())
+        for given, exported in (None, None), ("sqlite:///before.db", None), ("sqlite:///mlflow.db",) * 2:
+            mlflow.set_tracking_uri(given)
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+            os.environ.update({"MLFLOW_TRACKING_URI": exported} if exported else {})
+            before = mlflow.get_tracking_uri()
+            for os.environ["SETS"] in ("yes", "no"):
+                with KedroSession.create() as session:
+                    session.run()
+                assert mlflow.get_tracking_uri() == before
+                assert os.environ.get("MLFLOW_TRACKING_URI") == exported
+    """)
+    assert len(project.store.runs) == 6
+    for run in project.store.runs:
+        assert project.store.points(run["run_uuid"]) == {"m.a": [(0, 1.0)], "inside": [(0, 2.0)]}
+    assert {path.name for path in project.root.glob("*.db")} == {"mlflow.db"}
