@@ -107,7 +107,7 @@ class Chooser:
     def _new_record(self) -> Record:
         """Say what a new run is to be."""
         name = self.settings.run.name or "+".join(self.request.pipelines)
-        experiment_id, experiment = runs.asked_for(self.experiment)
+        experiment_id, experiment = runs.asked_for(self.server, self.experiment)
         return Record(
             self.server.portable(self.journal.base),
             local_id=uuid4().hex,
@@ -133,7 +133,7 @@ class Chooser:
     def _lend(self, target: Target) -> Mapping[str, str]:
         """Lend MLflow's fluent functions, in nodes and worker processes, the address and the credentials."""
         address = {"MLFLOW_TRACKING_URI": target.server.uri}
-        return lend({**self.settings.variables(), **address, **experiment_of(target.run)})
+        return lend({**self.settings.variables(), **address, **experiment_of(target)})
 
     def _warn(self, trouble: TrackingError, where: object) -> None:
         log.warning(
@@ -144,10 +144,10 @@ class Chooser:
         )
 
 
-def experiment_of(run: RunInfo) -> dict[str, str]:
+def experiment_of(target: Target) -> dict[str, str]:
     """Return the variable that has MLflow's fluent functions find the experiment of a run, if the user set none."""
-    free = own("MLFLOW_EXPERIMENT_ID") is None and own("MLFLOW_EXPERIMENT_NAME") is None
-    return {"MLFLOW_EXPERIMENT_ID": run.experiment_id} if run.experiment_id and free else {}
+    ident = target.run.experiment_id
+    return {"MLFLOW_EXPERIMENT_ID": ident} if ident and not any(runs.asked_for(target.server, "")) else {}
 
 
 def _run_key() -> str:

@@ -94,6 +94,6 @@ def new_target(binding: Binding) -> Target:
         if mlflow.get_tracking_uri() != server.uri:
             mlflow.set_tracking_uri(server.uri)
         lend(server.variables)
-        ident, name = asked_for(binding.experiment)
+        ident, name = asked_for(server, binding.experiment)
         run = mlflow.start_run(experiment_id=ident or experiment_id(server, name))
     return _target(binding, to_run_info(dict(run.info)), mlflow.get_tracking_uri())

@@ -187,7 +187,7 @@ def enter_node(catalog: Catalog, target: Target) -> None:
     if not target.active or not target.look():
         return
     active.activate(target.run)
-    late = experiment_of(target.run)
+    late = experiment_of(target)
     if not late.items() <= os.environ.items():
         loan, run = lend(late), opened(catalog)
         if run is not None:  # a worker process keeps it

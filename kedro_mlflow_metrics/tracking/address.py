@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Server", "absolute", "default_uri", "safe_uri"]
+__all__ = ["Server", "absolute", "default_uri", "safe_uri", "same_store"]
 
 _LONGEST = 300  # characters of a foreign message: a few lines of a terminal
 
@@ -109,6 +109,12 @@ def absolute(uri: str, base: Path) -> str:
         return uri
     folder = _folder(uri)
     return uri if folder is None or uri.startswith("file:/") else _under(base, folder).as_uri()
+
+
+def same_store(one: str, other: str) -> bool:
+    """Tell whether two addresses lead to one place, whatever user they name and however a path is written."""
+    places = {unquote(Server(absolute(uri, Path.cwd())).safe) for uri in (one, other)}
+    return len(places) == 1
 
 
 def _under(base: Path, path: str) -> Path:

@@ -12,19 +12,25 @@ from kedro_mlflow_metrics import process
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["lend", "lent", "own", "take_back"]
+__all__ = ["lend", "lent", "own", "own_uri", "take_back"]
 
 _lock = process.inherited_lock()
 _loans: list[Mapping[str, str]] = []
 _before: dict[str, str | None] = {}
-_URI = "MLFLOW_TRACKING_URI"
-_set_before: list[str | None] = []  # what `mlflow.set_tracking_uri` had set when each address was lent
+_URI, _SERVICE = "MLFLOW_TRACKING_URI", "mlflow.tracking._tracking_service.utils"
+_uris_before: list[tuple[str | None, str]] = []  # what was set, and MLflow's address, when each address was lent
 
 
 def own(name: str) -> str | None:
     """Return what the user set a variable to, whatever is on loan at the moment."""
     with _lock:
         return _before[name] if name in _before else os.environ.get(name)
+
+
+def own_uri() -> str:
+    """Return the address that MLflow has from the user, whatever is on loan; empty if MLflow is not loaded."""
+    with _lock:
+        return _uris_before[0][1] if _uris_before else _address()
 
 
 def lend(variables: Mapping[str, str]) -> Mapping[str, str]:
@@ -38,7 +44,8 @@ def lend(variables: Mapping[str, str]) -> Mapping[str, str]:
         for name in loan:
             _before.setdefault(name, os.environ.get(name))
         if _URI in loan:
-            _set_before.append(_set_uri(None, loan[_URI]))
+            address = _address()
+            _uris_before.append((_set_uri(None, loan[_URI]), address))
         os.environ.update(loan)
         return loan
 
@@ -51,8 +58,8 @@ def take_back(loan: Mapping[str, str]) -> None:
     with _lock:
         _loans[:] = [other for other in _loans if other is not loan]
         if _URI in loan and not any(_URI in other for other in _loans):
-            _set_uri(_set_before[0])
-            _set_before.clear()
+            _set_uri(_uris_before[0][0])
+            _uris_before.clear()
         for name in loan:
             left = [other[name] for other in _loans if name in other]
             value = left[-1] if left else _before.pop(name, None)
@@ -67,11 +74,16 @@ def _set_uri(*accepted: str | None) -> str | None:
 
     Each change resets MLflow's tracing, and sets the variable too.
     """
-    service = sys.modules.get("mlflow.tracking._tracking_service.utils")
+    service = sys.modules.get(_SERVICE)
     before: str | None = getattr(service, "_tracking_uri", None)  # no public function tells it from the variable
     if service is not None and before not in accepted:
         service.set_tracking_uri(accepted[0])
     return before
+
+
+def _address() -> str:
+    service = sys.modules.get(_SERVICE)
+    return str(service.get_tracking_uri()) if service else ""
 
 
 @contextmanager

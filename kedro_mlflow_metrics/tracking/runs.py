@@ -5,12 +5,14 @@ Each function raises `TrackingError` with one line where MLflow refuses, or does
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.process import now
+from kedro_mlflow_metrics.tracking.address import same_store
 from kedro_mlflow_metrics.tracking.connect import open_store
-from kedro_mlflow_metrics.tracking.environment import own
+from kedro_mlflow_metrics.tracking.environment import own, own_uri
 from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, OLDEST_FIRST, RunInfo
 
 if TYPE_CHECKING:
@@ -52,10 +54,16 @@ def look_at(server: Server, run_id: str) -> RunInfo:
     return info
 
 
-def asked_for(experiment: str) -> tuple[str, str]:
-    """Return id and name of an experiment: what MLflow's environment variables say, of them the name first."""
-    name = own("MLFLOW_EXPERIMENT_NAME")
-    return "" if name else own("MLFLOW_EXPERIMENT_ID") or "", name or experiment
+def asked_for(server: Server, experiment: str) -> tuple[str, str]:
+    """Return id and name of an experiment: what MLflow's environment variables say, of them the name first.
+
+    `mlflow.set_experiment` sets the id, and that means nothing in another store than MLflow's own.
+    """
+    name, ident = own("MLFLOW_EXPERIMENT_NAME"), own("MLFLOW_EXPERIMENT_ID") or ""
+    set_by_mlflow = ident == getattr(sys.modules.get("mlflow.tracking.fluent"), "_active_experiment_id", None)
+    if name or (set_by_mlflow and not same_store(own_uri(), server.uri)):
+        ident = ""
+    return ident, name or experiment
 
 
 def experiment_id(server: Server, name: str) -> str:
@@ -82,7 +90,7 @@ def experiment_id(server: Server, name: str) -> str:
 def newest(server: Server, experiment: str, most: int) -> list[tuple[RunInfo, list[MetricPoint]]]:
     """Return the runs of an experiment that were started last, and their latest points; nothing is created."""
     store = open_store(server)
-    ident, name = asked_for(experiment)
+    ident, name = asked_for(server, experiment)
     if not ident and (found := store.experiment(name)) is not None:
         ident = found[0]
     return store.search(ident, "", NEWEST_FIRST, most) if ident else []

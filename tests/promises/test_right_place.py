@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
-from support.project import ENTRY
+from support.project import ENTRY, Store
 
 
 @pytest.fixture
@@ -93,3 +95,24 @@ def test_a_node_that_sets_the_address(project):
     for run in project.store.runs:
         assert project.store.points(run["run_uuid"]) == {"m.a": [(0, 1.0)], "inside": [(0, 2.0)]}
     assert {path.name for path in project.root.glob("*.db")} == {"mlflow.db"}
+
+
+def test_an_experiment_that_was_set_in_another_store(simple, empty_store):
+    """`mlflow.set_experiment` without an address is about MLflow's own store, not about the project's."""
+    from mlflow import MlflowClient
+
+    ours = Store(simple.root / "ours.db")
+    shutil.copy(empty_store, ours.path)
+    assert MlflowClient(ours.uri).create_experiment("innocent") == "1"
+    simple.settings("tracking_uri: sqlite:///ours.db\n")
+    simple.write("src/proj/settings.py", 'import mlflow\nmlflow.set_experiment("theirs")\n')
+    simple.kedro("run")
+    assert ours.experiment(ours.run["run_uuid"]) == "proj"
+    assert ours.points() == {"m.a": [(0, 1.0)]}
+
+
+def test_an_experiment_that_was_set_in_the_same_store(simple):
+    """It is the one of the run, also where the address is written differently."""
+    simple.write("src/proj/settings.py", 'import mlflow\nmlflow.set_experiment("theirs")\n')
+    simple.kedro("run", env={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
+    assert simple.store.experiment(simple.store.run["run_uuid"]) == "theirs"
