@@ -98,6 +98,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         Raises:
             DatasetError: An argument that is not accepted.
         """
+        entry.refuse_without_hook()
         entry.refuse_version(version)
         self.explicit_prefix = entry.text("prefix", prefix)
         self.run_id = entry.text("run_id", run_id)

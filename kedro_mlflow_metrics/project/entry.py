@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,22 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.kubeflow.v1 import Options
 
-__all__ = ["file", "merged", "refuse_version", "text"]
+__all__ = ["file", "merged", "refuse_version", "refuse_without_hook", "text"]
+
+
+def refuse_without_hook() -> None:
+    """Refuse an entry in a project that switches our hook off: names would have no prefix, and no run an end."""
+    project, ours = (sys.modules.get(name) for name in ("kedro.framework.project", "kedro_mlflow_metrics.hook"))
+    if project is None or project.PACKAGE_NAME is None:
+        return  # a catalog in a script
+    settings, name = project.settings, "kedro-mlflow-metrics"  # Kedro compares with the distribution's exact name
+    if name in settings.DISABLE_HOOKS_FOR_PLUGINS and not (
+        ours and any(isinstance(each, ours.MlflowPipelineHook) for each in settings.HOOKS)
+    ):
+        raise DatasetError(
+            f"DISABLE_HOOKS_FOR_PLUGINS in settings.py has {name!r}: without its hook, metrics have no prefix and no "
+            "run; remove the name, and to log nothing set 'enabled: false' in kedro_mlflow_metrics.yml"
+        )
 
 
 def refuse_version(version: object) -> None:

@@ -244,6 +244,23 @@ def test_prefix(simple):
     )
 
 
+def test_a_hook_that_is_switched_off(simple):
+    """Without it names would have no prefix, in a run with a random name; the hook in HOOKS is as good."""
+    disabled = 'DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow-metrics",)\n'
+    simple.write("src/proj/settings.py", disabled)
+    out = simple.kedro("run", fails=True).stdout
+    assert (
+        "DISABLE_HOOKS_FOR_PLUGINS in settings.py has 'kedro-mlflow-metrics': without its hook, metrics have no prefix "
+        "and no run; remove the name, and to log nothing set 'enabled: false' in kedro_mlflow_metrics.yml"
+    ) in out.splitlines()[-2]
+    assert "COMPUTED" not in out
+    assert simple.store.runs == []
+    hooks = "from kedro_mlflow_metrics import MlflowPipelineHook\nHOOKS = (MlflowPipelineHook(),)\n"
+    simple.write("src/proj/settings.py", disabled + hooks)
+    simple.kedro("run")
+    assert simple.store.points() == {"m.a": [(0, 1.0)]}
+
+
 def test_nobody_asks_the_server(simple, gate):
     """Catalog and registry commands, a notebook's catalog and a run without metrics make no request."""
     uri, handler = gate
