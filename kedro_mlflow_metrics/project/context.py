@@ -50,9 +50,15 @@ class Project(NamedTuple):
         return read_settings(self._config(CONFIG_KEY), self._config("credentials"))
 
     def bind(self, found: Binding, settings: Settings, *, pipelines: Collection[str] = (), run: str = "") -> Binding:
-        """Add to what is known of a dataset what the settings say."""
+        """Add to what is known of a dataset what the settings say; some pipelines of a run cannot be switched off."""
         found = replace(found, separator=settings.separator, experiment=settings.experiment or self.package)
-        if not settings.enabled or set(settings.disabled_pipelines) & set(pipelines):
+        off = set(settings.disabled_pipelines) & set(pipelines)
+        if settings.enabled and off and (logged := set(pipelines) - off):
+            from kedro_mlflow_metrics.errors import SettingsError
+
+            some = f"'disabled_pipelines' has {_names(off)} and not {_names(logged)}, and this run has both"
+            raise SettingsError(f"kedro_mlflow_metrics.yml: {some}", "run them apart, or name all of them or none")
+        if not settings.enabled or off:
             from kedro_mlflow_metrics.delivery.target import memory_target
 
             return replace(found, enabled=False, target=memory_target(run))
@@ -107,3 +113,7 @@ class RunRequest(NamedTuple):
             run_id=str(run_params.get("run_id") or run_params.get("session_id") or ""),
             version=str(run_params.get("kedro_version") or ""),
         )
+
+
+def _names(pipelines: Collection[str]) -> str:
+    return ", ".join(map(repr, sorted(pipelines)))

@@ -235,6 +235,18 @@ def test_settings(simple, text, message):
     assert refused(simple) == f"kedro_mlflow_metrics.yml: {message}"
 
 
+def test_pipelines_of_which_some_are_switched_off(simple):
+    """One run logs all of them or none."""
+    if "--pipelines" not in simple.kedro("run", "--help").stdout:
+        pytest.skip("this Kedro runs one pipeline at a time")
+    simple.settings("disabled_pipelines: [breaks, waits]\n")
+    assert refused(simple, "--pipelines", "__default__,breaks") == (
+        "kedro_mlflow_metrics.yml: 'disabled_pipelines' has 'breaks' and not '__default__', and this run has both; "
+        "run them apart, or name all of them or none"
+    )
+    assert simple.store.runs == []
+
+
 def test_prefix(simple):
     """A prefix that MLflow does not take."""
     simple.catalog(ENTRY.replace("}", ', prefix: "loss (%)"}'))
