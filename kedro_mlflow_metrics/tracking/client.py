@@ -53,7 +53,9 @@ class ClientStore:
             from mlflow import MlflowClient
 
             self._client = MlflowClient(server.uri)
-            engine = getattr(self._client._tracking_client.store, "engine", None)  # noqa: SLF001 - no public way
+            # No public way to what the client asks. `MlflowClient.log_batch` would link each point to the active model
+            self._store = self._client._tracking_client.store  # noqa: SLF001
+            engine = getattr(self._store, "engine", None)
         if engine is not None:
             _engines.value.add(engine)
 
@@ -99,7 +101,7 @@ class ClientStore:
             for value, step, timestamp in zip(curve.values, curve.steps, curve.timestamps, strict=True)
         ]
         with self._refusals():
-            self._client.log_batch(run_id, metrics)
+            self._store.log_batch(run_id, metrics, params=[], tags=[])
 
     def history(self, run_id: str, key: str) -> list[MetricPoint]:
         with self._refusals():

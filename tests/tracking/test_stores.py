@@ -6,6 +6,7 @@ import math
 import shutil
 from uuid import uuid4
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -216,6 +217,19 @@ class TestStore:
             assert exc.code == TrackingError.ALREADY_THERE  # noqa: PT017 - newer versions take it
         for curve in batch:
             assert rows(opened.history(run, curve.key)) == rows(curve)
+
+    @pytest.mark.newest
+    def test_a_model_that_is_active(self, opened, client, address, run):
+        """Points are linked to no model, whatever `mlflow.set_active_model` or autologging says."""
+        mlflow.set_tracking_uri(address)
+        try:
+            model = client.create_logged_model("0").model_id
+            mlflow.set_active_model(model_id=model)
+            opened.log_batch(run, HOLDS)
+        finally:
+            mlflow.clear_active_model()
+            mlflow.set_tracking_uri(None)
+        assert not client.get_logged_model(model).metrics
 
     def test_points_of_an_ended_run(self, opened, run):
         """They are taken: what waited is sent when the run is over, and its status stays."""
