@@ -78,6 +78,7 @@ class TrackingError(MetricsError):
     """
 
     ALREADY_THERE = "ALREADY_THERE"  # points of the request are stored, so the request was refused as a whole
+    NO_STORE = "NO_STORE"  # the database file or folder is not there
     TIMED_OUT = "TIMED_OUT"
     TOO_LARGE = "TOO_LARGE"
     UNUSABLE_ADDRESS = "UNUSABLE_ADDRESS"  # it can never work, whatever is there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "absolute", "default_uri", "safe_uri", "same_store"]
 
 _LONGEST = 300  # characters of a foreign message: a few lines of a terminal
+_SCHEME = re.compile(r"[\w+.-]{2,}:")  # one letter is a drive
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ class Server:
         if scheme.partition("+")[0] != "sqlite" or not path or path.startswith((":memory:", "file:")):
             return None
         return Path(path).absolute()
+
+    @cached_property
+    def local(self) -> Path | None:
+        """The SQLite file or the folder of a store on this machine; None for any other."""
+        folder = _folder(self.uri)
+        return self.database if folder is None else Path(folder).absolute()
 
     @property
     def repeatable(self) -> bool:
@@ -125,7 +133,7 @@ def _folder(uri: str) -> str | None:
     """Return the path of a folder store, None for any other address."""
     if uri.startswith("file:"):
         return url2pathname(urlsplit(uri).path)
-    return None if "://" in uri or uri.startswith(("databricks", "uc", "arn:")) else uri
+    return None if uri in ("databricks", "databricks-uc", "uc") or _SCHEME.match(uri) else uri
 
 
 def default_uri(root: Path) -> str:

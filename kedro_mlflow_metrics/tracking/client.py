@@ -42,14 +42,14 @@ _engines = process.Own(_Engines)
 
 
 class ClientStore:
-    """Each request of `Store` by ``MlflowClient``."""
+    """Each request of `Store` by ``MlflowClient``; a store that is not there is made only to ``create`` a run in it."""
 
     at_a_time = 1  # in one process, threads cost
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, create: bool) -> None:
         self.server, self.failed = server, False
-        _probe(server)
-        with self._refusals():
+        _probe(server, create=create)
+        with self._refusals(create=create):
             from mlflow import MlflowClient
 
             self._client = MlflowClient(server.uri)
@@ -113,8 +113,10 @@ class ClientStore:
         return None if path is None else (path.parent / "mlruns").as_uri()
 
     @contextmanager
-    def _refusals(self) -> Iterator[None]:
+    def _refusals(self, *, create: bool = False) -> Iterator[None]:
         """Turn whatever MLflow or the database raises into one line."""
+        if not create:
+            _look(self.server)  # it may have been deleted meanwhile
         with lent(self.server.variables):
             try:
                 yield
@@ -144,8 +146,20 @@ def _told(error: Exception, server: Server) -> TrackingError:
     return TrackingError(f"{server.where} cannot be used at the moment: {text}", code=code) if told.outage else told
 
 
-def _probe(server: Server) -> None:
+def _look(server: Server) -> None:
+    """Look whether a database file or folder is there, which MLflow would make for any request."""
+    if server.local is not None and not server.local.exists():
+        raise TrackingError(
+            f"there is no store at {server.safe}",
+            "correct the address, or run a pipeline that logs to it",
+            code=TrackingError.NO_STORE,
+        )
+
+
+def _probe(server: Server, *, create: bool) -> None:
     """Look for a few seconds at most whether an address can work, where MLflow itself would try for minutes."""
+    if not create:
+        _look(server)
     parts = urlsplit(server.uri)
     dialect = parts.scheme.partition("+")[0]
     path = server.database

@@ -18,14 +18,20 @@ __all__ = ["open_store"]
 _clients: process.Own[dict[str, ClientStore]] = process.Own(dict)  # by address: to open one takes a millisecond
 
 
-def open_store(server: Server, *, retries: int = 3) -> Store:
-    """Return what talks to an address, over http(s) with so many retries; `TrackingError` if it cannot work."""
+def open_store(server: Server, *, retries: int = 3, create: bool = False) -> Store:
+    """Return what talks to an address; `TrackingError` if it cannot work.
+
+    Args:
+        server: The address.
+        retries: How often a request over http(s) is repeated.
+        create: Whether a database file or folder that is not there is made, for a new run.
+    """
     if not server.http:
         from kedro_mlflow_metrics.tracking.client import ClientStore
 
         known = _clients.value.get(server.uri)
         if known is None or known.failed or known.server.variables != server.variables:
-            known = _clients.value[server.uri] = ClientStore(server)
+            known = _clients.value[server.uri] = ClientStore(server, create=create)
         return known
     from kedro_mlflow_metrics.tracking.rest import RestStore
 

@@ -41,6 +41,8 @@ def look_at(server: Server, run_id: str) -> RunInfo:
     try:
         info, _ = open_store(server, retries=0).get_run(run_id)
     except TrackingError as exc:
+        if exc.code == TrackingError.NO_STORE:  # then waiting for it is no use
+            raise TrackingError(exc.reason, exc.advice, code="RESOURCE_DOES_NOT_EXIST") from exc
         if exc.code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
             raise
         missing = f"{server.where} has no run {run_id!r}"
@@ -68,7 +70,7 @@ def asked_for(server: Server, experiment: str) -> tuple[str, str]:
 
 def experiment_id(server: Server, name: str) -> str:
     """Return the id of an experiment, which is created if there is none of that name; a deleted one is refused."""
-    store = open_store(server, retries=0)
+    store = open_store(server, retries=0, create=True)
     found = store.experiment(name)
     if found is None:
         try:
@@ -117,7 +119,7 @@ def find_or_create(server: Server, wanted: RunInfo, tags: Mapping[str, str], by:
         by: The tag that says which run it is.
         new: Whether no other process can know the tag's value, and none was created with it before.
     """
-    store = open_store(server, retries=0)
+    store = open_store(server, retries=0, create=True)
     experiment, about = wanted.experiment_id, (wanted.run_name, tags, wanted.start_time)
     if new:
         return store.create_run(experiment, *about)

@@ -116,3 +116,52 @@ def test_an_experiment_that_was_set_in_the_same_store(simple):
     simple.write("src/proj/settings.py", 'import mlflow\nmlflow.set_experiment("theirs")\n')
     simple.kedro("run", env={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
     assert simple.store.experiment(simple.store.run["run_uuid"]) == "theirs"
+
+
+def test_a_store_that_is_deleted_while_a_node_yields(project):
+    """The background thread does not make it again; what was yielded waits until it is there."""
+    project.catalog(ENTRY)
+    project.pipeline("""
+        import logging, os, threading
+        from kedro.pipeline import node, pipeline
+        told = threading.Event()
+        class Listener(logging.Handler):
+            def emit(self, record):
+                if "there is no store at" in record.getMessage():
+                    told.set()
+        def yields():
+            logging.getLogger("kedro.mlflow_metrics").addHandler(Listener())
+            yield {"a": 1}
+            os.rename("mlflow.db", "aside.db")
+            yield {"a": 2}
+            assert told.wait(30)
+            yield {"a": 3}
+        def register_pipelines():
+            return {"__default__": pipeline([node(yields, None, "m")])}
+    """)
+    out = project.kedro("run").stdout
+    assert f"2 points and the end of run '__default__' wait in {project.root}/.kedro_mlflow_metrics/" in out
+    assert f": there is no store at {project.store.uri}; send them with: kedro metrics sync" in out
+    assert [path.name for path in project.root.glob("*.db")] == ["aside.db"]
+    assert "there is no store at" in project.kedro("metrics", "sync", fails=True).stdout
+    assert [path.name for path in project.root.glob("*.db")] == ["aside.db"]
+    (project.root / "aside.db").rename(project.store.path)
+    project.kedro("metrics", "sync")
+    assert project.store.points() == {"m.a": [(0, 1.0), (1, 2.0), (2, 3.0)]}
+    assert project.store.run["status"] == "FINISHED"
+
+
+@pytest.mark.parametrize("way", ["parameter", "entry", "export"])
+def test_a_run_in_a_store_that_is_not_there(simple, way):
+    """One line says so, before anything is computed, and nothing is made."""
+    simple.settings("tracking_uri: sqlite:///gone/mlflow.db\n")
+    if way == "entry":
+        simple.catalog(ENTRY.replace("}", ", run_id: abc}"))
+    arguments = {"parameter": ("run", "--params", "mlflow_run_id=abc"), "export": ("metrics", "export", "latest")}
+    out = simple.kedro(*arguments.get(way, ("run",)), fails=True).stdout
+    assert out.splitlines()[-1] == (
+        f"Error: there is no store at sqlite:///{simple.root}/gone/mlflow.db; correct the address, or run a pipeline "
+        "that logs to it"
+    )
+    assert "COMPUTED" not in out
+    assert not (simple.root / "gone").exists()

@@ -46,6 +46,7 @@ def test_portable_uri(uri, portable):
         ("/else/mlruns", "file:///else/mlruns"),
         *[(uri, uri) for uri in ("file:/else/mlruns", "sqlite:////else.db", "sqlite://", "sqlite:///:memory:")],
         *[(uri, uri) for uri in ("http://host", "postgresql:///mlflow?host=db", "databricks", "uc:x", "arn:aws:x")],
+        ("plugin:x", "plugin:x"),
     ],
 )
 def test_relative_paths(uri, expected):

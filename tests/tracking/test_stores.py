@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.points.curves import Curve
 from kedro_mlflow_metrics.points.forms import unclamped
-from kedro_mlflow_metrics.tracking import rest
+from kedro_mlflow_metrics.tracking import rest, runs
 from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.connect import open_store
-from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, OLDEST_FIRST
+from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, OLDEST_FIRST, RunInfo
 
 NOW = 1_700_000_000_000
 NOBODY = "0" * 32
@@ -238,3 +238,42 @@ class TestStore:
         info, latest = opened.get_run(run)
         assert info.status == "FAILED"
         assert rows(latest) == rows([list(HOLDS[0])[-1]])
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///{}/gone/mlflow.db", "file://{}/gone/mlruns"])
+def test_a_store_that_is_not_there(tmp_path, monkeypatch, uri):
+    """Only what is needed for a new run makes it; whatever else is asked leaves nothing anywhere."""
+    monkeypatch.chdir(tmp_path)
+    server = Server(uri.format(tmp_path))
+    for ask in (
+        lambda store: store.get_run(NOBODY),
+        lambda store: store.experiment("x"),
+        lambda store: store.log_batch(NOBODY, HOLDS),
+        lambda store: store.end_run(NOBODY, "FINISHED", NOW),
+    ):
+        with pytest.raises(TrackingError) as error:
+            ask(open_store(server))
+        assert str(error.value).startswith(f"there is no store at {server.uri}; ")
+        assert error.value.outage
+    for look in (lambda: runs.look_at(server, NOBODY), lambda: runs.newest(server, "x")):
+        with pytest.raises(TrackingError, match=r"^there is no store at "):
+            look()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///{}/mlflow.db", "file://{}/mlruns"])
+def test_a_store_that_is_deleted(tmp_path, monkeypatch, uri):
+    """It is made for a run, and not made again by whatever is still to be sent to that run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    server = Server(uri.format(tmp_path / "there"))
+    made = runs.find_or_create(server, RunInfo("", runs.experiment_id(server, "x"), "a run"), {"t": "1"}, "t", new=True)
+    (tmp_path / "there").rename(tmp_path / "aside")
+    before = sorted(tmp_path.iterdir())
+    for _ in range(2):
+        with pytest.raises(TrackingError, match=r"^there is no store at "):
+            open_store(server).log_batch(made.run_id, HOLDS[:1])
+    assert sorted(tmp_path.iterdir()) == before
+    (tmp_path / "aside").rename(tmp_path / "there")
+    open_store(server).log_batch(made.run_id, HOLDS[:1])
+    assert rows(open_store(server).history(made.run_id, "loss")) == rows(HOLDS[0])
