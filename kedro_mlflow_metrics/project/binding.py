@@ -43,7 +43,7 @@ class Binding:
         return f"dataset {self.name!r}, " if self.name else ""
 
     def owns(self, key: str) -> bool:
-        """Tell whether a key of the run is this dataset's and not of one with a longer prefix."""
+        """Tell whether a key of the run is this dataset's: not of one with a longer prefix, nor measured by MLflow."""
         return key.startswith(self.prefix) and not any(map(key.startswith, self._longer))
 
     def strip(self, key: str) -> str:
@@ -52,7 +52,7 @@ class Binding:
 
     @cached_property
     def _longer(self) -> list[str]:
-        others = map(self._with_separator, self.siblings)
+        others = [*map(self._with_separator, self.siblings), "system/"]
         return [other for other in others if len(other) > len(self.prefix) and other.startswith(self.prefix)]
 
     def _with_separator(self, prefix: str) -> str:

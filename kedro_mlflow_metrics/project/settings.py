@@ -19,19 +19,21 @@ FILE = "kedro_mlflow_metrics.yml"
 
 
 class RunSettings(Model):
-    """What the run is called, and whether nodes find it active.
+    """What the run is called, whether nodes find it active, and whether the machine is measured.
 
     Attributes:
         name: Name of a new run; the pipeline's name by default.
         tags: Tags of a new run.
         key: Runs of several sessions that share this key are one MLflow run.
         active: Whether ``mlflow.log_metric`` inside a node lands in this run.
+        system_metrics: Whether MLflow measures the machine; its environment variable stands above it.
     """
 
     name: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
     key: str | None = None
     active: bool = True
+    system_metrics: bool | None = None
 
     @validator("tags", before=True)
     @classmethod

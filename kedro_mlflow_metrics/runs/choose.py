@@ -39,6 +39,7 @@ class Chosen(NamedTuple):
     target: Target  # the run
     owner: bool  # whether this process opened it, and so ends it
     trouble: TrackingError | None = None  # why MLflow has not answered for it
+    created: bool = False  # whether this process created it, and so measures its machine
     loan: Mapping[str, str] = {}  # what was set in the environment for it
 
 
@@ -102,7 +103,7 @@ class Chooser:
             self._warn(exc, target.folder.path)
             return Chosen(target, owner=True, trouble=exc)
         target = Target.of(self.server, self.journal, info, active=active, run_key=record.run_key)
-        return Chosen(target, owner=True)
+        return Chosen(target, owner=True, created=info.start_time == record.start_time)
 
     def _new_record(self) -> Record:
         """Say what a new run is to be."""

@@ -52,7 +52,7 @@ def newest(here: Binding, owns: Callable[[str], bool] | None = None) -> Target:
         MetricsError: There is none.
     """
     server, journal = here.server, here.journal
-    ident, name = runs.asked_for(here.experiment)
+    ident, name = runs.asked_for(server, here.experiment)
     found = [
         each
         for each in _in_journal(server, journal)

@@ -25,7 +25,7 @@ from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project.binding import Binding
 from kedro_mlflow_metrics.runs.choose import Chooser, experiment_of
 from kedro_mlflow_metrics.runs.find import LATEST
-from kedro_mlflow_metrics.tracking import active, runs
+from kedro_mlflow_metrics.tracking import active, runs, system_metrics
 from kedro_mlflow_metrics.tracking.environment import lend, take_back
 from kedro_mlflow_metrics.tracking.store import RunInfo
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.kubeflow.v1 import Manner
     from kedro_mlflow_metrics.project.catalog import Entry
     from kedro_mlflow_metrics.project.context import Catalog, Pipeline, Project, RunRequest
+    from kedro_mlflow_metrics.project.settings import Settings
     from kedro_mlflow_metrics.runs.choose import Chosen
 
 __all__ = ["enter_node", "finish", "finish_interrupted", "opened", "send", "start"]
@@ -55,6 +56,7 @@ class OpenRun:
     memory: Target | None = None  # what takes their place if logging is switched off
     notes: dict[Target, Session] = field(default_factory=dict)  # that this session lives, in the folder of each run
     loans: list[Mapping[str, str]] = field(default_factory=list)  # what was set in the environment meanwhile
+    monitor: system_metrics.Monitor | None = None  # what measures the machine
     thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
 
     @property
@@ -106,7 +108,7 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
     _bind(entries, base)
     others = {entry.dataset.run_id: target for entry in saving if (target := _own_target(entry, base)) is not None}
     if chosen or others:
-        _begin(OpenRun(catalog, chosen, list(others.values()), _files(catalog, saving, base)))
+        _begin(OpenRun(catalog, chosen, list(others.values()), _files(catalog, saving, base)), settings)
 
 
 def _check_prefixes(entries: Sequence[Entry], saving: Sequence[Entry], separator: str) -> None:
@@ -160,7 +162,7 @@ def _files(catalog: Catalog, saving: Sequence[Entry], base: Binding) -> Sequence
     return list(found.values())
 
 
-def _begin(run: OpenRun) -> None:
+def _begin(run: OpenRun, settings: Settings) -> None:
     """Keep a run in mind until `finish`, the end of the process or a signal."""
     process.at_end(process.RUNS, _finish_all)
     process.catch_sigterm(catch=True)
@@ -178,6 +180,8 @@ def _begin(run: OpenRun) -> None:
     box.proven = True
     if target.active:
         active.activate(target.run)
+    if run.chosen.created:
+        run.monitor = system_metrics.start(target.run.run_id, settings.run.system_metrics)
     if any(folder.path != target.folder.path for folder in target.journal.runs()):
         clock.send_in_background(leftovers.deliver_all(target.server, target.journal))
 
@@ -226,6 +230,7 @@ def finish(run: OpenRun, status: str) -> None:
         troubles = [_finish(run, target, status) for target in run.others]
         if run.chosen:
             active.deactivate(run.chosen.target.run)
+            system_metrics.stop(run.monitor)
             troubles.append(_finish(run, run.chosen.target, status))
     finally:
         for loan in run.loans:
