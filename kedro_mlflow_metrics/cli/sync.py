@@ -12,7 +12,7 @@ import click
 from kedro_mlflow_metrics.cli.common import in_project
 from kedro_mlflow_metrics.delivery import leftovers
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError
-from kedro_mlflow_metrics.tracking.address import from_root
+from kedro_mlflow_metrics.tracking.address import absolute
 from kedro_mlflow_metrics.views.terminal import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _address(waiting: Waiting, here: Binding, uri: str | None) -> tuple[str, str
         return "", f"{waiting.title}: nothing says which run this is; look into it, or throw it away with --drop"
     if uri is None and record.uri != ours:
         if not here.journal.in_project:
-            return from_root(record.uri, Path(here.journal.root)), ""
+            return absolute(record.uri, Path(here.journal.root)), ""
         told = f"{waiting.title}: it was logged to {record.uri} and the settings say {ours}"
         if record.env not in ("", here.journal.env):
             return "", f"{told}; send it with 'kedro metrics sync --env {record.env}', or say which with --to"

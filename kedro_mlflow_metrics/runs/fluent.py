@@ -18,7 +18,6 @@ from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
-    from kedro_mlflow_metrics.tracking.address import Server
 
 __all__ = ["new_target", "source_of", "target_of"]
 

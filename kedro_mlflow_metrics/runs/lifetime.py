@@ -6,34 +6,29 @@ import logging
 import os
 import threading
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.delivery import clock, leftovers
-from kedro_mlflow_metrics.delivery.read import has_points
 from kedro_mlflow_metrics.delivery.target import Target
-from kedro_mlflow_metrics.errors import InvalidMetricsError, JournalError, MetricsError
-from kedro_mlflow_metrics.journal.points_file import waiting_points
+from kedro_mlflow_metrics.errors import InvalidMetricsError, MetricsError
 from kedro_mlflow_metrics.journal.session import Session
-from kedro_mlflow_metrics.points.curves import count
 from kedro_mlflow_metrics.points.names import check_prefix
-from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project.binding import Binding
 from kedro_mlflow_metrics.runs.choose import Chooser, experiment_of
+from kedro_mlflow_metrics.runs.ending import end
 from kedro_mlflow_metrics.runs.find import LATEST
-from kedro_mlflow_metrics.tracking import active, runs, system_metrics
+from kedro_mlflow_metrics.tracking import active, system_metrics
 from kedro_mlflow_metrics.tracking.environment import lend, take_back
 from kedro_mlflow_metrics.tracking.store import RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from kedro_mlflow_metrics.journal.folder import Record
     from kedro_mlflow_metrics.kubeflow.v1 import Manner
     from kedro_mlflow_metrics.project.catalog import Entry
     from kedro_mlflow_metrics.project.context import Catalog, Pipeline, Project, RunRequest
@@ -227,11 +222,12 @@ def finish(run: OpenRun, status: str) -> None:
     try:
         if status == "FAILED":
             _write_files(run)
-        troubles = [_finish(run, target, status) for target in run.others]
+        troubles = [end(target, run.notes[target], status) for target in run.others]
         if run.chosen:
             active.deactivate(run.chosen.target.run)
             system_metrics.stop(run.monitor)
-            troubles.append(_finish(run, run.chosen.target, status))
+            target = run.chosen.target
+            troubles.append(end(target, run.notes[target], status, owner=run.chosen.owner, pipelines=True))
     finally:
         for loan in run.loans:
             take_back(loan)
@@ -243,77 +239,6 @@ def finish(run: OpenRun, status: str) -> None:
     trouble = next(filter(None, troubles), None)
     if trouble is not None and status == "FINISHED" and any(target.journal.fail for target in run.targets):
         raise trouble
-
-
-def _finish(run: OpenRun, target: Target, status: str) -> MetricsError | None:
-    """End one run, or leave one that others opened, and say what became of it; return why something is left."""
-    chosen = run.chosen if run.chosen and run.chosen.target is target else None
-    owner = chosen is not None and chosen.owner
-    logged = clock.outbox(target).sent
-    trouble = _end(target, run.notes[target], status, owner=owner)
-    record = target.record
-    if trouble is not None:
-        log.error(
-            "%d points%s of run %r wait in %s: %s; send them with: %s",
-            count(waiting_points(target.folder)),
-            " and the end" if owner else "",
-            record.name or record.shown,
-            target.folder.path,
-            trouble.reason,
-            target.journal.sync,
-        )
-    elif chosen:
-        where = f"{target.server.safe}, run {record.name!r}, id {record.run_id}"
-        if target.server.http:
-            where = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
-        log.info("Metrics are in MLflow: %s" if logged or has_points(target) else "Nothing was logged to: %s", where)
-    if chosen and status == "FAILED" and record.run_id:
-        log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", record.run_id)
-    return trouble
-
-
-def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsError | None:
-    """Send what waits of a run, this process's and its dead workers', and set its status if this process opened it.
-
-    Returns why something is left.
-    """
-    end_time, folder, server = now(), target.folder, target.server
-    status = status if owner else ""
-    trouble: MetricsError | None = clock.close(target)
-    seconds = process.seconds_left()
-    if seconds is not None:
-        server = replace(server, timeout=max(0.1, min(server.timeout, seconds)))
-    try:
-        with suppress(JournalError):
-            note.end(status, end_time)
-        if trouble is None:
-            if folder.read() is None:  # nothing can be written here
-                if owner:
-                    runs.end(server, target.record.run_id, status, end_time, shared=bool(target.record.run_key))
-            elif _result(leftovers.deliver(folder, server, opener=True)) is None:
-                trouble = JournalError("another process is sending them")
-    except MetricsError as exc:
-        trouble = exc
-    if trouble is not None and owner and target.journal.fail and target.record.run_id:
-        with suppress(MetricsError):  # then the end is noted, as the points are
-            runs.end(server, target.record.run_id, "FAILED", end_time)
-            status = ""
-    if trouble is not None:
-        try:
-            note.end(status, end_time, trouble.reason)
-        except JournalError as exc:
-            trouble = exc
-    note.leave()
-    return trouble
-
-
-def _result(steps: Generator[int, None, Record | None]) -> Record | None:
-    """Go to the end of a generator and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return] # what a generator returns has no type there
 
 
 def finish_interrupted() -> None:

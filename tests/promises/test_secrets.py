@@ -12,7 +12,7 @@ from kedro_mlflow_metrics.journal.session import Session, notes_in
 from kedro_mlflow_metrics.project.binding import Binding
 from kedro_mlflow_metrics.project.context import RunRequest
 from kedro_mlflow_metrics.project.settings import read_settings
-from kedro_mlflow_metrics.runs import lifetime
+from kedro_mlflow_metrics.runs import ending
 from kedro_mlflow_metrics.runs.choose import Chooser
 from kedro_mlflow_metrics.tracking.address import Server
 
@@ -27,7 +27,7 @@ def test_no_secret(tmp_path):
     target = Chooser(about, run, RunRequest(("p",), {}, "", ""), saves=True).choose().target
     clock.outbox(target).save(save(0), print)
     note = Session(target.folder, target.record, owner=True)
-    assert lifetime._end(target, note, "FINISHED", owner=True) is not None
+    assert ending.end(target, note, "FINISHED", owner=True) is not None
     assert sum(map(len, waiting_points(target.folder))) == 3
     (found,) = notes_in(target.folder)
     assert "127.0.0.1" in found.note.reason

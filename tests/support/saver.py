@@ -94,9 +94,10 @@ def session(uri: str, experiment: str, cwd: str, **parameters: str) -> Begin:
     def begin() -> tuple[MlflowMetricsDataSet, Callable[[], object]]:
         about = Binding(given="", server=Server(uri, 2.0), journal=Journal(cwd), experiment=experiment)
         request = RunRequest(("p",), parameters, "", "")
-        chosen = Chooser(about, read_settings({}, {}), request, saves=True).choose()
+        settings = read_settings({}, {})
+        chosen = Chooser(about, settings, request, saves=True).choose()
         run = lifetime.OpenRun(object(), chosen, [], ())
-        lifetime._begin(run)
+        lifetime._begin(run, settings)
         dataset = MlflowMetricsDataSet(prefix="")
         dataset.bind(replace(about, target=chosen.target))
         return dataset, lambda: lifetime.finish(run, "FINISHED")

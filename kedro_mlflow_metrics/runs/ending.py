@@ -1,0 +1,107 @@
+"""The end of what a pipeline wrote to one run: what waits is sent, the status is set, the user is told."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kedro_mlflow_metrics import process
+from kedro_mlflow_metrics.delivery import clock, leftovers
+from kedro_mlflow_metrics.delivery.read import has_points
+from kedro_mlflow_metrics.errors import JournalError, MetricsError
+from kedro_mlflow_metrics.journal.points_file import waiting_points
+from kedro_mlflow_metrics.points.curves import count
+from kedro_mlflow_metrics.process import now
+from kedro_mlflow_metrics.tracking import runs
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from kedro_mlflow_metrics.delivery.target import Target
+    from kedro_mlflow_metrics.journal.folder import Record
+    from kedro_mlflow_metrics.journal.session import Session
+
+__all__ = ["end"]
+
+log = logging.getLogger("kedro.mlflow_metrics")
+
+
+def end(
+    target: Target, note: Session, status: str, *, owner: bool = False, pipelines: bool = False
+) -> MetricsError | None:
+    """End one run, or leave one that others opened, and say what became of it; return why something is left.
+
+    Args:
+        target: The run.
+        note: What this session says of itself in its folder.
+        status: How the pipeline ended.
+        owner: Whether this process opened it.
+        pipelines: Whether it is the pipeline's, and not one that an entry names itself.
+    """
+    logged = clock.outbox(target).sent
+    trouble = _end(target, note, status, owner=owner)
+    record = target.record
+    if trouble is not None:
+        log.error(
+            "%d points%s of run %r wait in %s: %s; send them with: %s",
+            count(waiting_points(target.folder)),
+            " and the end" if owner else "",
+            record.name or record.shown,
+            target.folder.path,
+            trouble.reason,
+            target.journal.sync,
+        )
+    elif pipelines:
+        where = f"{target.server.safe}, run {record.name!r}, id {record.run_id}"
+        if target.server.http:
+            where = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
+        log.info("Metrics are in MLflow: %s" if logged or has_points(target) else "Nothing was logged to: %s", where)
+    if pipelines and status == "FAILED" and record.run_id:
+        log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", record.run_id)
+    return trouble
+
+
+def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsError | None:
+    """Send what waits of a run, this process's and its dead workers', and set its status if this process opened it.
+
+    Returns why something is left.
+    """
+    end_time, folder, server = now(), target.folder, target.server
+    status = status if owner else ""
+    trouble: MetricsError | None = clock.close(target)
+    seconds = process.seconds_left()
+    if seconds is not None:
+        server = replace(server, timeout=max(0.1, min(server.timeout, seconds)))
+    try:
+        with suppress(JournalError):
+            note.end(status, end_time)
+        if trouble is None:
+            if folder.read() is None:  # nothing can be written here
+                if owner:
+                    runs.end(server, target.record.run_id, status, end_time, shared=bool(target.record.run_key))
+            elif _result(leftovers.deliver(folder, server, opener=True)) is None:
+                trouble = JournalError("another process is sending them")
+    except MetricsError as exc:
+        trouble = exc
+    if trouble is not None and owner and target.journal.fail and target.record.run_id:
+        with suppress(MetricsError):  # then the end is noted, as the points are
+            runs.end(server, target.record.run_id, "FAILED", end_time)
+            status = ""
+    if trouble is not None:
+        try:
+            note.end(status, end_time, trouble.reason)
+        except JournalError as exc:
+            trouble = exc
+    note.leave()
+    return trouble
+
+
+def _result(steps: Generator[int, None, Record | None]) -> Record | None:
+    """Go to the end of a generator and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return] # what a generator returns has no type there
