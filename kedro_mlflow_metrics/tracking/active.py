@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics import process
-from kedro_mlflow_metrics.tracking.address import absolute
+from kedro_mlflow_metrics.tracking.address import Server, absolute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,13 +29,13 @@ _awaited: list[RunInfo] = []  # what becomes active when MLflow is imported
 
 
 def active_elsewhere() -> tuple[str, str] | None:
-    """Return the address, with no relative path, and the id of a run that is active in this thread and not ours."""
+    """Return the address, made absolute, and the id of an MLflow run that is active in this thread and not ours."""
     import mlflow
 
     run = mlflow.active_run()
     if run is None or any(ours.info.run_id == run.info.run_id for _, ours in _pushed):
         return None
-    return absolute(mlflow.get_tracking_uri(), Path.cwd()), run.info.run_id
+    return Server(absolute(mlflow.get_tracking_uri(), Path.cwd())).uri, run.info.run_id
 
 
 def activate(info: RunInfo) -> None:

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,6 +131,8 @@ def _under(base: Path, path: str) -> Path:
 def _folder(uri: str) -> str | None:
     """Return the path of a folder store, None for any other address."""
     if uri.startswith("file:"):
+        from urllib.request import url2pathname  # loads http and ssl
+
         return url2pathname(urlsplit(uri).path)
     return None if uri in ("databricks", "databricks-uc", "uc") or _SCHEME.match(uri) else uri
 
