@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["sync"]
 
-_ELSEWHERE = "begun on another machine or before this one was started; if its process is gone: kedro metrics end"
+_ELSEWHERE = "begun on another machine, or before this one was started; if its process is gone"
 
 
 @click.command()
@@ -40,8 +40,9 @@ def sync(  # noqa: PLR0913 - one per option
     """
     waiting = [each for each in leftovers.look(here.journal) if each.is_run(ident)]
     for each in waiting:
-        if each.elsewhere:
-            click.echo(f"{each.title}: RUNNING, {_ELSEWHERE}", err=True)
+        if each.elsewhere and each.record:
+            end = f"{here.journal.command('end')} {each.record.shown[:8]}"
+            click.echo(f"{each.title}: RUNNING, {_ELSEWHERE}: {end}", err=True)
     found = [each for each in waiting if each.something]
     if not found:
         click.echo("Nothing waits.")

@@ -155,7 +155,7 @@ def end_by_hand(target: Target, status: str) -> None:
     if target.folder.live:
         raise MetricsError(f"the process of {run} still runs", "stop it first")
     if target.offline:
-        raise MetricsError(f"{run} is not in MLflow yet", f"'{target.journal.sync}' makes it, and ends it")
+        raise MetricsError(f"{run} is not in MLflow yet", f"'{target.journal.command('sync')}' makes it, and ends it")
     if not runs.end_lost(target.server, target.record.run_id, last_write, status):
         raise MetricsError(f"{run} in {target.server.where} is not RUNNING", "nothing was changed")
     for each in notes_in(target.folder):

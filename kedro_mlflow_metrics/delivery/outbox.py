@@ -269,7 +269,7 @@ class Outbox:
                 "%s. The pipeline goes on; its points wait in %s until MLflow answers; '%s' sends what is left",
                 trouble.reason,
                 self.target.folder.path,
-                self.target.journal.sync,
+                self.target.journal.command("sync"),
             )
 
     def _warn(self, kind: str, text: str, *arguments: object) -> None:

@@ -57,12 +57,11 @@ class Journal:
         except (OSError, ValueError):
             return False
 
-    @property
-    def sync(self) -> str:
-        """The command that sends what is left in it."""
+    def command(self, name: str) -> str:
+        """Return how a command is called that works here and reads the same settings."""
         if not self.in_project:
-            return "python -m kedro_mlflow_metrics sync"
-        return f"kedro metrics sync --env {self.env}" if self.env not in ("", "local") else "kedro metrics sync"
+            return f"python -m kedro_mlflow_metrics {name}"
+        return f"kedro metrics {name} --env {self.env}" if self.env not in ("", "local") else f"kedro metrics {name}"
 
     def of(self, record: Record) -> RunFolder:
         """Return the folder of a run, whether it exists or not."""

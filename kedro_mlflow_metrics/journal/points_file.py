@@ -129,7 +129,7 @@ class PointsFile:
         if self._others + size > journal.max_bytes:
             raise JournalError(
                 f"the journal {journal.folder} has reached its limit of {journal.max_bytes} bytes",
-                f"send it with '{journal.sync}', or raise journal.max_bytes in kedro_mlflow_metrics.yml",
+                f"send it with '{journal.command('sync')}', or raise journal.max_bytes in kedro_mlflow_metrics.yml",
             )
         written = self._file.write(line)
         if written != len(line):

@@ -141,7 +141,7 @@ class Chooser:
             "%s. The pipeline goes on; its metrics wait in %s; '%s' sends what is left",
             trouble.reason,
             where,
-            self.journal.sync,
+            self.journal.command("sync"),
         )
 
 

@@ -51,7 +51,7 @@ def end(
             record.name or record.shown,
             target.folder.path,
             trouble.reason,
-            target.journal.sync,
+            target.journal.command("sync"),
         )
     elif pipelines:
         where = f"{target.server.safe}, run {record.name!r}, id {record.run_id}"

@@ -48,11 +48,11 @@ def test_the_command_that_works(tmp_path):
     """``kedro metrics`` is there in a Kedro project alone, and outside one no environment has settings."""
     journals = [Journal(str(tmp_path), env=env) for env in ("", "local", "prod")]
     anywhere = "python -m kedro_mlflow_metrics sync"
-    assert [each.sync for each in journals] == [anywhere] * 3
+    assert [each.command("sync") for each in journals] == [anywhere] * 3
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "kedro"\n')
-    assert [each.sync for each in journals] == [anywhere] * 3
+    assert [each.command("sync") for each in journals] == [anywhere] * 3
     (tmp_path / "pyproject.toml").write_text("[tool.kedro]\n")
-    assert [each.sync for each in journals] == [*["kedro metrics sync"] * 2, "kedro metrics sync --env prod"]
+    assert [each.command("sync") for each in journals] == [*["kedro metrics sync"] * 2, "kedro metrics sync --env prod"]
 
 
 class TestLimit:
