@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import mlflow
 from kedro.io import DatasetError
@@ -27,13 +28,16 @@ Begin = Callable[[], tuple[MlflowMetricsDataSet, Callable[[], object]]]
 class Saver:
     """A process of its own."""
 
+    _ends: ClassVar[set[int]] = set()  # of pipes to all of them: a process that is forked later must not hold them
+
     def __init__(self, begin: Begin, cwd: str) -> None:
         ours, self._orders = os.pipe()
         self._answers, theirs = os.pipe()
+        self._ends |= {self._orders, self._answers}
         self.pid = os.fork()
         if not self.pid:
-            os.close(self._orders)
-            os.close(self._answers)
+            for end in self._ends:
+                os.close(end)
             try:
                 os.chdir(cwd)
                 self._serve(begin, ours, theirs)
@@ -76,6 +80,7 @@ class Saver:
         os.close(self._orders)
         os.waitpid(self.pid, 0)
         os.close(self._answers)
+        self._ends -= {self._orders, self._answers}
 
 
 def into(run_id: str, uri: str) -> Begin:
