@@ -233,3 +233,17 @@ def test_same_prefix_warns(project):
             return {"__default__": pipeline([node(lambda: {"x": 1}, None, "a"), node(lambda: {"y": 1}, None, "b")])}
     """)
     assert re.search(r"WARNING .*The datasets a and b log under the same prefix 'p'", project.kedro("run").stdout)
+
+
+def test_a_run_without_a_point(simple):
+    """It is not said that its metrics are in MLflow."""
+    simple.pipeline("""
+        from kedro.pipeline import node, pipeline
+
+        def register_pipelines():
+            return {"__default__": pipeline([node(lambda: {}, None, "m")])}
+        """)
+    out = simple.kedro("run").stdout
+    assert "Metrics are in MLflow" not in out
+    assert "Nothing was logged to: " in out
+    assert (simple.store.run["status"], simple.store.points()) == ("FINISHED", {})
