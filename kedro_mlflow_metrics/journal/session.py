@@ -75,13 +75,10 @@ class Session:
             self._open()
 
     def _open(self) -> None:
-        for left in reversed(range(4)):
-            try:
+        for _ in range(4):
+            with suppress(FileNotFoundError):  # another process removed the folder meanwhile
                 return self._create()
-            except FileNotFoundError:  # another process removed the folder meanwhile
-                if not left:
-                    raise
-        return None
+        return self._create()
 
     def _create(self) -> None:
         path = self._folder.path / own_name("session")
