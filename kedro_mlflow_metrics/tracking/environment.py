@@ -57,7 +57,7 @@ def take_back(loan: Mapping[str, str]) -> None:
     """
     with _lock:
         _loans[:] = [other for other in _loans if other is not loan]
-        if _URI in loan and not any(_URI in other for other in _loans):
+        if _uris_before and not any(_URI in other for other in _loans):
             _set_uri(_uris_before[0][0])
             _uris_before.clear()
         for name in loan:
