@@ -64,7 +64,6 @@ class MlflowPipelineHook:
         if lifetime.opened(catalog) is not None:  # this hook is registered twice
             return
         try:
-            lifetime.finish_interrupted()
             _when_the_cell_ends(lifetime.finish_interrupted)
             lifetime.start(place.project, RunRequest.of(run_params), pipeline, catalog)
         except MetricsError as exc:

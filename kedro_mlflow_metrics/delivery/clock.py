@@ -29,7 +29,7 @@ class _Clock:
     """Starts its thread with the first line of the journal."""
 
     def __init__(self) -> None:
-        self.boxes: dict[tuple[str, str], Outbox] = {}
+        self.boxes: dict[tuple[str, ...], Outbox] = {}
         self.aside = threading.Lock()  # held during a step of what goes on in the background
         self.others: list[threading.Thread] = []  # what goes on in the background besides
         self.stepped = -math.inf  # when that got a step further
@@ -51,7 +51,8 @@ class _Clock:
 
     def _look(self, box: Outbox) -> None:
         """Wake the thread if it sleeps for good: something waits in a box."""
-        self.boxes.setdefault(box.target.key, box)  # it may have been idle for long
+        if self.boxes.setdefault(box.target.key, box) is not box:  # it was idle for long, and there is a new one
+            self.boxes[(*box.target.key, str(id(box)))] = box
         if not self._sleeps:
             return
         with self._changed:
@@ -107,30 +108,35 @@ def outbox(target: Target) -> Outbox:
     return _clock.value.box(target)
 
 
-def flush(target: Target) -> None:
-    """Send what waits for a run, for as long as MLflow answers; that it does not may be a `TrackingError`."""
+def flush(target: Target, *, force: bool = False) -> None:
+    """Send what waits for a run, for as long as MLflow answers; that it does not may be a `TrackingError`.
+
+    With ``force`` it is asked once more if it did not answer the last time.
+    """
     box = _clock.value.boxes.get(target.key)
     if box is not None:
-        box.flush()
+        box.flush(force=force)
         box.complain()
 
 
 def close(target: Target) -> TrackingError | None:
     """Send what waits for a run a last time and let go of its journal; return why something is left."""
-    box = _clock.value.boxes.get(target.key)
-    if box is None:
-        return None
+    box = _clock.value.boxes.pop(target.key, None)
+    return _close(box) if box else None
+
+
+def _close(box: Outbox) -> TrackingError | None:
     box.flush(force=True, within=seconds_left())
     left = box.ready
-    _clock.value.boxes.pop(target.key, None)
     box.close()
-    late = TrackingError(f"{target.server.where} did not answer within {LAST_SECONDS:g} s")
+    late = TrackingError(f"{box.target.server.where} did not answer within {LAST_SECONDS:g} s")
     return (box.trouble or late) if left else None
 
 
 def _close_all() -> None:
-    for box in list(_clock.value.boxes.values()):
-        close(box.target)
+    boxes = _clock.value.boxes
+    while boxes:
+        _close(boxes.popitem()[1])
     wait_for_background()
 
 

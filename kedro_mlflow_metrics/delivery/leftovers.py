@@ -152,24 +152,21 @@ def _end(folder: RunFolder, target: Target, last_write: int) -> None:
 def end_by_hand(target: Target, status: str) -> None:
     """Set the status of a run that MLflow takes for RUNNING. Raises `MetricsError` where that would be wrong."""
     run, last_write = f"run {target.record.name or target.record.shown!r}", target.folder.last_write
-    if target.folder.live:
+    if any(folder.live for folder in target.folders()):
         raise MetricsError(f"the process of {run} still runs", "stop it first")
     if target.offline:
         raise MetricsError(f"{run} is not in MLflow yet", f"'{target.journal.command('sync')}' makes it, and ends it")
     if not runs.end_lost(target.server, target.record.run_id, last_write, status):
         raise MetricsError(f"{run} in {target.server.where} is not RUNNING", "nothing was changed")
-    for each in notes_in(target.folder):
-        each.path.unlink(missing_ok=True)
-    target.folder.remove()
+    for folder in target.folders():
+        for each in notes_in(folder):
+            each.path.unlink(missing_ok=True)
+        folder.remove()
 
 
-def _notes_of(target: Target) -> Iterator[FoundNote]:
-    """Yield the notes of all sessions of a run; one that joined it by its id has a folder of its own."""
-    wanted = (target.record.uri, target.record.run_id)
-    for folder in target.journal.runs():
-        record = folder.read()
-        if record is not None and (record.uri, record.run_id) == wanted:
-            yield from notes_in(folder)
+def _notes_of(target: Target) -> list[FoundNote]:
+    """Return the notes of all sessions of a run."""
+    return [each for folder in target.folders() for each in notes_in(folder)]
 
 
 def _send_files(folder: RunFolder, target: Target) -> Iterator[int]:

@@ -48,7 +48,7 @@ class Outbox:
         self._sender = Sender(target)
         self._sending, self._opening = threading.Lock(), threading.Lock()
         self._file: PointsFile | None = None
-        self._last_sent = self._looked = -PERIOD_SECONDS
+        self._last_sent = self._last_forced = self._looked = -PERIOD_SECONDS
         self._failures = 0
         self._warned: set[str] = set()
         self._closed = self._held = False
@@ -71,7 +71,7 @@ class Outbox:
     @property
     def idle(self) -> bool:
         """Whether it can be made anew when it is needed again."""
-        return self._file is None and self.trouble is None and not self.opens
+        return self._file is None and self.trouble is None and not self.opens and not self._sending.locked()
 
     @property
     def moment(self) -> float:
@@ -183,7 +183,8 @@ class Outbox:
             force: Whether to try once more although MLflow did not answer the last time.
             within: Seconds for all of it; None for as long as MLflow goes on taking points.
         """
-        if (self._file is None and not self.ready) or (self.trouble is not None and not force):
+        just_tried = time.monotonic() - self._last_forced < PERIOD_SECONDS
+        if (self._file is None and not self.ready) or (self.trouble is not None and (just_tried or not force)):
             return
         longest = LAST_SECONDS if within is None else within
         if self._sending.acquire(timeout=longest):  # first: what another thread is sending may not count as waiting
@@ -192,6 +193,8 @@ class Outbox:
                     if force:
                         self._sender.hurry(longest)
                     self._send_file(None if within is None else time.monotonic() + within)
+                    if force:
+                        self._last_forced = time.monotonic()
                 self._let_go()
             finally:
                 self._sending.release()

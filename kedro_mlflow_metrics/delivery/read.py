@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.clock import flush
@@ -31,7 +32,7 @@ def load(
     """
     flush(target)
     waiting: dict[str, set[MetricPoint]] = {}
-    for curve in waiting_points(target.folder):
+    for curve in chain.from_iterable(map(waiting_points, target.folders())):
         if wanted(curve.key):
             waiting.setdefault(curve.key, set()).update(curve)
     latest: dict[str, MetricPoint] = {}

@@ -7,13 +7,18 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.errors import JournalError
 from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
+from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.tracking import runs
 from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.store import RunInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Target", "create", "memory_target"]
 
@@ -35,15 +40,26 @@ class Target:
     active: bool = False  # whether nodes find it as MLflow's active run
 
     @classmethod
-    def of(cls, server: Server, journal: Journal, run: RunInfo, *, active: bool = False, run_key: str = "") -> Target:
+    def of(  # noqa: PLR0913 - what a run has
+        cls,
+        server: Server,
+        journal: Journal,
+        run: RunInfo,
+        *,
+        active: bool = False,
+        experiment: str = "",
+        run_key: str = "",
+    ) -> Target:
         """Return the target of a run that MLflow has."""
         record = Record(
             server.portable(journal.base),
             run.run_id,
             env=journal.env,
             name=run.run_name,
+            experiment=experiment,
             experiment_id=run.experiment_id,
             run_key=run_key,
+            start_time=run.start_time,
         )
         return cls(server, journal, record, run, active)
 
@@ -61,6 +77,15 @@ class Target:
     def folder(self) -> RunFolder:
         """Where its points wait."""
         return self.journal.of(self.record)
+
+    def folders(self) -> Iterator[RunFolder]:
+        """Yield all folders of the run: one that joined it by its id has another than one that began it offline."""
+        yield self.folder
+        for folder in self.journal.runs() if self.record.run_id else ():
+            if folder.path != self.folder.path:
+                noted = folder.read()
+                if noted is not None and (noted.uri, noted.run_id) == (self.record.uri, self.record.run_id):
+                    yield folder
 
     @property
     def key(self) -> tuple[str, str]:
@@ -99,7 +124,8 @@ def create(server: Server, record: Record, *, new: bool) -> RunInfo:
     tags, by = {**record.tags, _JOURNAL_TAG: record.local_id}, _JOURNAL_TAG
     if record.run_key:
         tags[runs.RUN_KEY_TAG], by, new = record.run_key, runs.RUN_KEY_TAG, False
-    wanted = RunInfo("", experiment, record.name, start_time=record.start_time)
+    # of several runs of one key the oldest is the one: its time must be that of its making
+    wanted = RunInfo("", experiment, record.name, start_time=now() if record.run_key else record.start_time)
     return runs.find_or_create(server, wanted, tags, by, new=new)
 
 

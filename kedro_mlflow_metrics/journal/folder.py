@@ -194,6 +194,7 @@ class RunFolder:
 
     def remove(self) -> bool:
         """Delete the folder if nothing waits in it; return whether it is gone."""
+        record = self.read()
         try:
             left = (*self.files(), *self.files("session"), *self.path.glob("*.refused"), *self.path.glob("*.damaged"))
             if left:
@@ -205,6 +206,9 @@ class RunFolder:
                     path.unlink(missing_ok=True)
             self.path.rmdir()
         except OSError:
+            if record is not None and self.path.exists():  # another process begins here at this moment
+                with suppress(OSError):
+                    self.put_first(record)
             return False
         return True
 

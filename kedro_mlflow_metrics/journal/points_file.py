@@ -251,11 +251,19 @@ class PointsFile:
 def put_back_refused(folder: RunFolder, record: Record) -> None:
     """Put points that were set aside as refused, by processes that are gone, back among those that wait."""
     paths = [path for path in folder.path.glob("*.refused") if not is_locked(path.with_suffix(".jsonl"))]
-    lines = [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
-    if lines:
-        file = PointsFile.create(folder, record)
-        file.append(grouped(Curve(line["key"], [line["value"]], [line["step"]], [line["timestamp"]]) for line in lines))
-        file.leave()
+    curves = []
+    for path in paths:
+        for line in path.read_bytes().splitlines(keepends=True):
+            try:
+                point = json.loads(line)
+                curves.append(Curve(point["key"], [point["value"]], [point["step"]], [point["timestamp"]]))
+            except ValueError:  # torn by the death of its process
+                with _beside(path, ".damaged").open("ab") as file:
+                    file.write(line.rstrip(b"\n") + b"\n")
+    if curves:
+        points = PointsFile.create(folder, record)
+        points.append(grouped(curves))
+        points.leave()
     for path in paths:
         path.unlink()
 

@@ -95,7 +95,7 @@ class Session:
             for each in (new, path):
                 each.unlink(missing_ok=True)
             raise
-        self._file = file
+        self._file, self._path = file, path
 
     def end(self, status: str, end_time: int, reason: str = "") -> None:
         """Note how it ended, for whoever sends what waits. Raises JournalError."""
@@ -108,6 +108,13 @@ class Session:
                 self._file.write(self._note.line)
         except OSError as exc:
             raise self._folder.journal.full(exc) from exc
+
+    def drop(self) -> None:
+        """Take the note back."""
+        if self._file is not None:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+            self._folder.remove()
 
     def leave(self) -> None:
         """Let go of the note, which stays if it has not been removed; a forked child does no more than that."""

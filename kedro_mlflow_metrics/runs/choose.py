@@ -12,6 +12,7 @@ from uuid import uuid4
 from kedro_mlflow_metrics.delivery.target import Target, create
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.journal.folder import Record
+from kedro_mlflow_metrics.journal.session import Session
 from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.tracking import runs
 from kedro_mlflow_metrics.tracking.active import active_elsewhere
@@ -40,6 +41,7 @@ class Chosen(NamedTuple):
     owner: bool  # whether this process opened it, and so ends it
     trouble: TrackingError | None = None  # why MLflow has not answered for it
     created: bool = False  # whether this process created it, and so measures its machine
+    note: Session | None = None  # that this session lives, if there is such a note already
     loan: Mapping[str, str] = {}  # what was set in the environment for it
 
 
@@ -80,30 +82,41 @@ class Chooser:
 
     def _join(self, server: Server, run_id: str) -> Chosen:
         """Join a run; while nobody answers, its points wait under its id."""
+        trouble = None
         try:
             info = runs.look_at(server, run_id)
         except TrackingError as exc:
             if not self.saves or self._must_raise(exc):
                 raise
             self._warn(exc, self.journal.folder)
-            return Chosen(Target.of(server, self.journal, RunInfo(run_id)), owner=False, trouble=exc)
-        return Chosen(Target.of(server, self.journal, info, active=self.settings.run.active), owner=False)
+            info, trouble = RunInfo(run_id), exc
+        target = Target.of(server, self.journal, info, active=self.settings.run.active)
+        return Chosen(target, owner=False, trouble=trouble)
 
     def _open(self) -> Chosen:
         """Open a run; while nobody answers, it begins in the journal, and nodes find no active run."""
         record, active = self._new_record(), self.settings.run.active
+        safe = {tag: safe_uri(text) for tag, text in record.tags.items()}
+        local = Target(self.server, self.journal, replace(record, tags=safe), active=active)
+        note = Session(local.folder, local.record, owner=True)  # should this process die before the answer is here
         try:
             info = create(self.server, record, new=True)
         except TrackingError as exc:
             if self._must_raise(exc):
+                note.drop()
                 raise
-            safe = {tag: safe_uri(text) for tag, text in record.tags.items()}
-            target = Target(self.server, self.journal, replace(record, tags=safe), active=active)
-            target.folder.write(target.record)
-            self._warn(exc, target.folder.path)
-            return Chosen(target, owner=True, trouble=exc)
-        target = Target.of(self.server, self.journal, info, active=active, run_key=record.run_key)
-        return Chosen(target, owner=True, created=info.start_time == record.start_time)
+            local.folder.write(local.record)
+            self._warn(exc, local.folder.path)
+            return Chosen(local, owner=True, trouble=exc, note=note)
+        except BaseException:
+            note.leave()
+            raise
+        name, run_key = record.experiment, record.run_key
+        target = Target.of(self.server, self.journal, info, active=active, experiment=name, run_key=run_key)
+        chosen = Chosen(target, owner=True, created=info.start_time == record.start_time)
+        chosen = chosen._replace(note=Session(target.folder, target.record, owner=True))
+        note.drop()
+        return chosen
 
     def _new_record(self) -> Record:
         """Say what a new run is to be."""

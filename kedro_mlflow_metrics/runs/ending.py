@@ -54,6 +54,9 @@ def end(
             target.journal.command("sync"),
         )
     elif pipelines:
+        if not record.experiment_id:  # joined while MLflow did not answer
+            with suppress(MetricsError):
+                record = replace(record, experiment_id=runs.look_at(target.server, record.run_id).experiment_id)
         where = f"{target.server.safe}, run {record.name!r}, id {record.run_id}"
         if target.server.http:
             where = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
@@ -81,7 +84,7 @@ def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsE
             if folder.read() is None:  # nothing can be written here
                 if owner:
                     runs.end(server, target.record.run_id, status, end_time, shared=bool(target.record.run_key))
-            elif _result(leftovers.deliver(folder, server, opener=True)) is None:
+            elif _result(leftovers.deliver(folder, server, opener=True)) is None and folder.read() is not None:
                 trouble = JournalError("another process is sending them")
     except MetricsError as exc:
         trouble = exc

@@ -53,12 +53,13 @@ def newest(here: Binding, owns: Callable[[str], bool] | None = None) -> Target:
     """
     server, journal = here.server, here.journal
     ident, name = runs.asked_for(server, here.experiment)
-    found = [
+    waiting = [
         each
         for each in _in_journal(server, journal)
-        if each.offline and (each.record.experiment_id, each.record.experiment) in ((ident, name), ("", name))
+        if (each.record.experiment_id == ident if ident else each.record.experiment == name)
+        and (owns is None or _waits(each, owns))
     ]
-    found = [each for each in found if owns is None or _waits(each, owns)]
+    found = [each for each in waiting if each.offline]
     try:
         for info, latest in runs.newest(server, here.experiment, _LOOKED_AT if owns else 1):
             target = Target.of(server, journal, info)
@@ -66,8 +67,9 @@ def newest(here: Binding, owns: Callable[[str], bool] | None = None) -> Target:
                 found.append(target)
                 break
     except TrackingError as exc:
-        if not found or not exc.outage:
+        if not waiting or not exc.outage:
             raise
+        found = waiting
         log.warning("%s; taken is the newest run that waits in the journal", exc.reason)
     if not found:
         what = "" if owns is None else f" with metrics of this entry among the last {_LOOKED_AT}"
@@ -85,4 +87,4 @@ def _in_journal(server: Server, journal: Journal) -> Iterator[Target]:
 
 def _waits(target: Target, owns: Callable[[str], bool]) -> bool:
     """Tell whether a metric that counts waits in the journal."""
-    return any(owns(curve.key) for curve in waiting_points(target.folder))
+    return any(owns(curve.key) for folder in target.folders() for curve in waiting_points(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics import process
@@ -56,7 +57,8 @@ def source_of(binding: Binding, run_id: str | None, last: Target | None = None) 
 
 def _target(binding: Binding, run: RunInfo, uri: str | None = None) -> Target:
     """Return a run at an address, by default the project's or else MLflow's own."""
-    target = Target.of(replace(_server(binding), uri=uri) if uri else _server(binding), binding.journal, run)
+    journal = replace(binding.journal, root=binding.journal.root or str(Path.cwd()))  # and stays there
+    target = Target.of(replace(_server(binding), uri=uri) if uri else _server(binding), journal, run)
     if binding.target is None:  # else the start of the pipeline saw to that
         _send_leftovers(target)
     return target

@@ -163,8 +163,8 @@ def _begin(run: OpenRun, settings: Settings) -> None:
     process.catch_sigterm(catch=True)
     _open.value.append(run)
     for target in run.targets:
-        owner = run.chosen is not None and run.chosen.owner and run.chosen.target is target
-        run.notes[target] = Session(target.folder, target.record, owner=owner)
+        note = run.chosen.note if run.chosen and run.chosen.target is target else None
+        run.notes[target] = note or Session(target.folder, target.record, owner=False)
     if run.chosen is None:
         return
     run.loans.append(run.chosen.loan)
@@ -200,7 +200,7 @@ def send(run: OpenRun) -> None:
     """Send what waits before others look at the run; a failure that must not be passed over ends it as FAILED."""
     try:
         for target in run.targets:
-            clock.flush(target)
+            clock.flush(target, force=True)
         _write_files(run)
     except MetricsError:
         finish(run, "FAILED")

@@ -348,7 +348,7 @@ def test_the_opener(case, how, moment, dice):
     """The next `kedro run`, or a sync, sets its run to KILLED, with all points, though orphaned workers live."""
     runner = ["--runner", "SequentialRunner" if how == "SequentialRunner" else "ParallelRunner"]
     run = case.run("workers", *runner, KEDRO_MP_CONTEXT=how if how != "SequentialRunner" else "fork")
-    until(lambda: any(list(folder.glob("*.session")) for folder in case.left) or not run.alive)
+    until(lambda: bool(case.store.runs) or not run.alive)
     time.sleep(dice.random() * 2)
     run.signal(signal.SIGKILL)
     assert run.wait() is None, run.output
