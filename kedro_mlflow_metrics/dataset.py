@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
-_NO_RUN = "give the entry a run_id, start the pipeline with --params mlflow_run_id=..., or save metrics first"
 
 
 class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
@@ -203,8 +202,6 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         form = self._load_args["as"]
         with self._bound() as binding:
             target = source_of(binding, self.run_id, self._stream.last)
-            if target is None:
-                raise MetricsError("there is no MLflow run to load from", _NO_RUN)
             found = read.load(target, binding.owns, last=form == "last")
             loaded = from_points(((binding.strip(key), points) for key, points in found), form)
             if len(loaded):  # a frame has no truth
@@ -221,7 +218,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
                 target = source_of(binding, self.run_id, self._stream.last)
             except NotThereError:
                 return False
-            return target is not None and any(True for _ in read.load(target, binding.owns, last=True))
+            return any(True for _ in read.load(target, binding.owns, last=True))
 
     def _describe(self) -> dict[str, Any]:
         return {

@@ -46,7 +46,7 @@ class Outbox:
     def __init__(self, target: Target, written: Callable[[Outbox], object]) -> None:
         self.target, self._written = target, written
         self._sender = Sender(target)
-        self._sending, self._opening = threading.Lock(), threading.Lock()
+        self._sending, self._opening = threading.Lock(), threading.RLock()
         self._file: PointsFile | None = None
         self._last_sent = self._last_forced = self._looked = -PERIOD_SECONDS
         self._failures = 0
@@ -124,7 +124,7 @@ class Outbox:
         done, total = 0, count(curves)
         strict = self.target.journal.fail or not self.proven
         try:
-            with reporting() if total > MAX_POINTS else nullcontext(_say_nothing) as report:
+            with reporting() if total > MAX_POINTS else nullcontext(lambda *_: None) as report:
                 for sent in self._sender.send(curves, strict=strict):
                     self.proven = self.sent = True
                     if sent.refused:
@@ -144,7 +144,7 @@ class Outbox:
         """Put points into the journal; send them after all if it takes no more."""
         try:
             with self._opening:  # nobody closes the file meanwhile
-                self._begin_file().append(curves)
+                self.begin_file().append(curves)
                 self._force_at = min(self._force_at, time.monotonic() + PERIOD_SECONDS)
         except JournalError as exc:
             if self.target.offline:
@@ -162,12 +162,9 @@ class Outbox:
     def begin_file(self) -> PointsFile:
         """Return this process's file of the run."""
         with self._opening:
-            return self._begin_file()
-
-    def _begin_file(self) -> PointsFile:
-        if self._file is None:
-            self._file = PointsFile.create(self.target.folder, self.target.record)
-        return self._file
+            if self._file is None:
+                self._file = PointsFile.create(self.target.folder, self.target.record)
+            return self._file
 
     def _look(self) -> None:
         """Look, once a second at most, whether the opener has made the run by now."""
@@ -202,7 +199,7 @@ class Outbox:
     def _let_go(self) -> None:
         """Close a file of which nothing waits: who streams into hundreds of runs has not hundreds of them open."""
         with self._opening:
-            if self._file is not None and not self._file.waiting:
+            if self._file is not None and (self._closed or not self._file.waiting):
                 self._file.close()
                 self._file = None
                 self.target.folder.remove()
@@ -284,10 +281,7 @@ class Outbox:
     def close(self) -> None:
         """Let go of the journal, so that another process may send what is left."""
         self._closed = True
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self.target.folder.remove()
+        self._let_go()
 
     def hold(self) -> None:
         """Hold the right to send while the process forks; a server that hangs is not waited for."""
@@ -303,7 +297,3 @@ class Outbox:
         """Close what a fork inherited."""
         if self._file is not None:
             self._file.leave()
-
-
-def _say_nothing(_done: int, _total: int) -> None:
-    """Take a report of a save that takes no time."""

@@ -113,7 +113,7 @@ class Chooser:
             raise
         name, run_key = record.experiment, record.run_key
         target = Target.of(self.server, self.journal, info, active=active, experiment=name, run_key=run_key)
-        chosen = Chosen(target, owner=True, created=info.start_time == record.start_time)
+        chosen = Chosen(target, owner=True, created=info.start_time >= record.start_time)
         chosen = chosen._replace(note=Session(target.folder, target.record, owner=True))
         note.drop()
         return chosen

@@ -10,7 +10,7 @@ from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.delivery.clock import send_in_background
 from kedro_mlflow_metrics.delivery.leftovers import deliver_all
 from kedro_mlflow_metrics.delivery.target import Target
-from kedro_mlflow_metrics.errors import MetricsError
+from kedro_mlflow_metrics.errors import MetricsError, NotThereError
 from kedro_mlflow_metrics.runs import find
 from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.environment import lend
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["new_target", "source_of", "target_of"]
 
+_NO_RUN = "give the entry a run_id, start the pipeline with --params mlflow_run_id=..., or save metrics first"
 _addresses: process.Own[set[str]] = process.Own(set)  # whose leftovers are seen to
 
 
@@ -47,12 +48,15 @@ def _is(last: Target | None, run_id: str, uri: str) -> bool:
     return last is not None and (last.run.run_id, last.server.uri) == (run_id, Server(uri).uri)
 
 
-def source_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target | None:
+def source_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target:
     """Return the run that a dataset reads from: the one that it would write to, or the one that it wrote to last."""
     if run_id == find.LATEST and binding.enabled:
         here = replace(binding, server=_server(binding), experiment=binding.experiment or "Default")
         return find.newest(here, binding.owns)
-    return target_of(binding, run_id, last) or last
+    target = target_of(binding, run_id, last) or last
+    if target is None:
+        raise NotThereError("there is no MLflow run to load from", _NO_RUN)
+    return target
 
 
 def _target(binding: Binding, run: RunInfo, uri: str | None = None) -> Target:
