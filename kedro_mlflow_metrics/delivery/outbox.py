@@ -232,6 +232,7 @@ class Outbox:
             if self.trouble is not None:
                 log.info("MLflow answers again; what waited is sent")
                 self._warned -= {"outage", "refusal"}
+                self._let_go()
             self.trouble, self._failures = None, 0
         except TrackingError as exc:
             self._stumble(exc)

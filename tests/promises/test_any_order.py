@@ -198,7 +198,9 @@ def test_any_order_of_lives(tmp_path, empty_store):  # noqa: C901 - the machine 
                 rows = store.rows("SELECT step, value, timestamp FROM metrics WHERE run_uuid = ?", self.runs[0][0])
                 assert Counter(step for step, _, _ in rows) == self.accepted
                 assert all(step == value and timestamp == 7 for step, value, timestamp in rows)
-                assert [each.path for each in journal.runs()] == []
+                left = [path.name for each in journal.runs() for path in each.path.iterdir()]
+                # a kill in the middle of replacing a file leaves its other half, which goes a minute later
+                assert [name for name in left if not name.startswith(".run.json.") and name != "run.json"] == []
 
         try:
             quick = settings(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import mlflow
@@ -14,6 +16,7 @@ from kedro_mlflow_metrics import MlflowMetricsDataSet
 from kedro_mlflow_metrics.delivery import clock, outbox, stream
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.journal.folder import Journal
+from kedro_mlflow_metrics.points.curves import Curve
 
 FILES = Path("/proc/self/fd")
 
@@ -78,3 +81,34 @@ def test_what_waits_is_forced_to_disk(here, mocker):
         assert path.startswith(str(Path.cwd()))
         mocker.stopall()
     metrics.load()
+
+
+def test_an_outbox_that_sends_is_kept(here, mocker, monkeypatch):
+    """However many other runs are saved to meanwhile, what it then puts into the journal is sent."""
+    monkeypatch.setattr(clock, "MOST_IDLE", 0)
+    metrics, others = MlflowMetricsDataSet(prefix="m"), MlflowMetricsDataSet(prefix="n")
+    begun, may_fail, send = threading.Event(), threading.Event(), outbox.Sender.send
+
+    def slow(sender, curves, **options):
+        if curves[0].key != "m.slow":
+            return send(sender, curves, **options)
+        begun.set()
+        may_fail.wait(20)
+        mocker.stopall()
+        raise TrackingError("away", code="")
+
+    with mlflow.start_run() as run:
+        metrics.save({"a": 0})
+        target = metrics._stream.last
+        mocker.patch.object(outbox.Sender, "send", slow)
+        curve = Curve("m.slow", [1.0], [0], [7])
+        thread = threading.Thread(target=clock.outbox(target).save, args=([curve], nullcontext))
+        thread.start()
+        begun.wait(20)
+        for _ in range(3):
+            with mlflow.start_run(nested=True):
+                others.save({"b": 1})
+        may_fail.set()
+        thread.join()
+        until(lambda: "m.slow" in here.points(run.info.run_id))
+    until(lambda: open_journals() == [])

@@ -8,7 +8,7 @@ from support.server import free_port
 from kedro_mlflow_metrics.delivery import clock
 from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.journal.points_file import waiting_points
-from kedro_mlflow_metrics.journal.session import Session, notes_in
+from kedro_mlflow_metrics.journal.session import notes_in
 from kedro_mlflow_metrics.project.binding import Binding
 from kedro_mlflow_metrics.project.context import RunRequest
 from kedro_mlflow_metrics.project.settings import read_settings
@@ -24,10 +24,10 @@ def test_no_secret(tmp_path):
     about = Binding(server=Server(uri, 2.0, variables), journal=Journal(str(tmp_path)), experiment="Default")
     tags = {"repository": "https://s3cret@github.com/a/b", "build": "https://ci.example/1?token=s3cret"}
     run = read_settings({"run": {"tags": tags}}, {})
-    target = Chooser(about, run, RunRequest(("p",), {}, "", ""), saves=True).choose().target
+    chosen = Chooser(about, run, RunRequest(("p",), {}, "", ""), saves=True).choose()
+    target = chosen.target
     clock.outbox(target).save(save(0), print)
-    note = Session(target.folder, target.record, owner=True)
-    assert ending.end(target, note, "FINISHED", owner=True) is not None
+    assert ending.end(target, chosen.note, "FINISHED", owner=True) is not None
     assert sum(map(len, waiting_points(target.folder))) == 3
     (found,) = notes_in(target.folder)
     assert "127.0.0.1" in found.note.reason
