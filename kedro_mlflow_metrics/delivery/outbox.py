@@ -170,8 +170,7 @@ class Outbox:
         """Look, once a second at most, whether the opener has made the run by now."""
         if self.target.offline and not self.opens and time.monotonic() - self._looked >= PERIOD_SECONDS:
             self._looked = time.monotonic()
-            if self.target.look():
-                self.proven = True
+            self._arrive()
 
     def flush(self, *, force: bool = False, within: float | None = None) -> None:
         """Send what waits, for as long as MLflow answers.
@@ -245,12 +244,11 @@ class Outbox:
     def _arrive(self) -> bool:
         """Make a run that began offline, or learn that its opener has; return whether MLflow has it."""
         target = self.target
-        if target.offline and self.opens:
-            target.make(self._sender.server)
-        if not target.look():
-            return False
-        self.proven = True
-        return True
+        if target.offline:
+            if self.opens:
+                target.make(self._sender.server)
+            self.proven = target.look()
+        return not target.offline
 
     def _rest(self) -> None:
         """Let a second pass until the clock sends again."""

@@ -11,10 +11,16 @@ import traceback
 import urllib.error
 import urllib.request
 
+import mlflow
 import pytest
+from kedro.io import DatasetError
+from support.bench import until
 from support.project import ENTRY
+from support.proxy import Proxy, always
 from support.server import free_port
 
+from kedro_mlflow_metrics import MlflowMetricsDataSet
+from kedro_mlflow_metrics.delivery.clock import outbox
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.connect import open_store
@@ -311,3 +317,26 @@ def test_requests_of_a_run(simple, gate, server):
         "runs/log-batch",
         "runs/update",
     ]
+
+
+def test_refused_after_an_outage(server, tmp_path, monkeypatch):
+    """Who was never accepted hears of it at the next save; what was kept during the outage is sent later."""
+    monkeypatch.chdir(tmp_path)
+    uri, store = server
+    proxy = Proxy(uri)
+    mlflow.set_tracking_uri(proxy.uri)
+    try:
+        run_id = mlflow.MlflowClient(uri).create_run("0").info.run_id
+        metrics = MlflowMetricsDataSet(prefix="m", run_id=run_id)
+        proxy.plan = always("500")
+        metrics.save({"a": 1})
+        proxy.plan = always("401")
+        until(lambda: any(action == "401" for _, action, _ in proxy.seen))
+        until(lambda: not outbox(metrics._stream.last)._sending.locked())
+        with pytest.raises(DatasetError, match="refused the credentials"):
+            metrics.save({"a": 2})
+        proxy.plan = always("pass")
+        until(lambda: store.points(run_id) == {"m.a": [(0, 1)]})
+    finally:
+        mlflow.set_tracking_uri(None)
+        proxy.close()
