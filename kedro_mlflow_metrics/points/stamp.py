@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from kedro_mlflow_metrics.errors import InvalidMetricsError
 from kedro_mlflow_metrics.points.curves import Curve
 from kedro_mlflow_metrics.points.names import check_name
-from kedro_mlflow_metrics.points.shapes import INT64, Given, fail, parse
+from kedro_mlflow_metrics.points.shapes import parse
+from kedro_mlflow_metrics.points.values import INT64, Given, fail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
