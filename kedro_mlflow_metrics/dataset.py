@@ -13,7 +13,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_mlflow_metrics.delivery import read
 from kedro_mlflow_metrics.delivery.stream import MlflowSink, Stream
 from kedro_mlflow_metrics.errors import MetricsError, NotThereError
-from kedro_mlflow_metrics.points.forms import FORMS, from_points
+from kedro_mlflow_metrics.points.forms import from_points
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project import entry
 from kedro_mlflow_metrics.runs.fluent import new_target, source_of, target_of
@@ -66,8 +66,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
     """
 
     DEFAULT_LOAD_ARGS: Mapping[str, Any] = {"as": "auto"}
-    DEFAULT_SAVE_ARGS: Mapping[str, Any] = {"on_invalid": "raise", "kubeflow": {}}
-    _CHOICES: Mapping[str, tuple[str, ...]] = {"as": FORMS, "on_invalid": ("raise", "warn")}
+    DEFAULT_SAVE_ARGS: Mapping[str, Any] = {"on_invalid": "raise", "names": "nearest", "kubeflow": {}}
 
     def __init__(  # noqa: PLR0913 - one argument per key of a catalog entry
         self,
@@ -89,8 +88,9 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
             filepath: Where the metrics are also written as a metrics file of Kubeflow Pipelines v1; entries with
                 the same path share one file per run.
             load_args: ``as``: one of auto, points, values, last, frame.
-            save_args: ``on_invalid``: ``raise`` refuses a bad dict, ``warn`` leaves it out. ``kubeflow``: a dict
-                with percentage, raw, order, names, strict; see `kedro_mlflow_metrics.kubeflow.v1.Options`.
+            save_args: ``on_invalid``: ``raise`` refuses a bad dict, ``warn`` leaves it out. ``names``: ``nearest``
+                renames a metric whose name MLflow does not take, ``exact`` refuses it. ``kubeflow``: a dict with
+                percentage, raw, order, names, strict; see `kedro_mlflow_metrics.kubeflow.v1.Options`.
             version: Not accepted: every MLflow run is a version.
             metadata: Anything; kept for other tools.
 
@@ -101,8 +101,8 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         entry.refuse_version(version)
         self.explicit_prefix = entry.text("prefix", prefix)
         self.run_id = entry.text("run_id", run_id)
-        self._load_args = entry.merged("load_args", self.DEFAULT_LOAD_ARGS, self._CHOICES, load_args)
-        self._save_args = entry.merged("save_args", self.DEFAULT_SAVE_ARGS, self._CHOICES, save_args)
+        self._load_args = entry.merged("load_args", self.DEFAULT_LOAD_ARGS, load_args)
+        self._save_args = entry.merged("save_args", self.DEFAULT_SAVE_ARGS, save_args)
         self.filepath, self._options = entry.file(filepath, self._save_args["kubeflow"])
         self.metadata = metadata
         self.binding: Binding | None = None  # what the hook told; None outside a pipeline run
@@ -168,11 +168,12 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
 
     def _take(self, data: Any, binding: Binding) -> None:  # noqa: ANN401 - what `save` takes
         """Save one dict, list or frame."""
-        leave_out = partial(log.warning, "Left out, nothing of it is logged: %s%s", binding.label)
         self._stream.save(
             data,
             prefix=binding.prefix,
-            leave_out=leave_out if self._save_args["on_invalid"] == "warn" else None,
+            warn=partial(log.warning, "%s%s", binding.label),
+            lenient=self._save_args["on_invalid"] == "warn",
+            exact=self._save_args["names"] == "exact",
             find=lambda: target_of(binding, self.run_id, self._stream.last),
             open_new=lambda: new_target(binding),
             sinks=self._sinks(binding),
@@ -213,12 +214,10 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
 
     def _exists(self) -> bool:
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
-        with self._bound() as binding:
-            try:
-                target = source_of(binding, self.run_id, self._stream.last)
-            except NotThereError:
-                return False
+        with self._bound() as binding, suppress(NotThereError):
+            target = source_of(binding, self.run_id, self._stream.last)
             return any(True for _ in read.load(target, binding.owns, last=True))
+        return False
 
     def _describe(self) -> dict[str, Any]:
         return {

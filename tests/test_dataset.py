@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import mlflow
 import pytest
@@ -23,6 +24,11 @@ def run(store) -> Iterator[mlflow.ActiveRun]:
     with mlflow.start_run(experiment_id="0") as active:
         yield active
     mlflow.set_tracking_uri(None)
+
+
+class Scores(NamedTuple):
+    accuracy: float
+    f1: float
 
 
 def saved(data, prefix="m", **load_args):
@@ -164,7 +170,41 @@ class TestSave:
         dataset.save(iter([{"a": 1}, {"a": 2, "b": "x"}, {"a": 3}]))
         assert store.points() == {"m.a": [(0, 1.0), (1, 3.0)]}
         (record,) = [record for record in caplog.records if record.name == "kedro.mlflow_metrics"]
-        assert record.getMessage().startswith("Left out, nothing of it is logged: metric 'b': got 'x' (str)")
+        assert record.getMessage().startswith("metric 'b': got 'x' (str)")
+        assert record.getMessage().endswith("; nothing of this dict is logged")
+
+    def test_a_name_that_mlflow_does_not_take(self, run, store, caplog):
+        """It is logged as the nearest one and said once, however often it is saved; ``names: exact`` refuses it."""
+        dataset = MlflowMetricsDataSet(prefix="m")
+        dataset.save(iter([{"hits@10": 0.5}, {"hits@10": 0.6}]))
+        dataset.save({"hits@10": 0.7})
+        assert store.points() == {"m.hits_10": [(0, 0.5), (1, 0.6), (2, 0.7)]}
+        (record,) = [record for record in caplog.records if record.name == "kedro.mlflow_metrics"]
+        assert record.getMessage() == (
+            "metric 'hits@10' is logged as 'm.hits_10': MLflow takes letters, digits, spaces and _ - . : / in a name; "
+            "'save_args: {names: exact}' refuses such a name instead"
+        )
+        with pytest.raises(DatasetError) as error:
+            MlflowMetricsDataSet(prefix="m", save_args={"names": "exact"}).save({"hits@10": 0.8})
+        assert str(error.value) == (
+            "metric 'hits@10': MLflow does not take this name; it takes letters, digits, spaces and _ - . : /, as in "
+            "'hits_10'"
+        )
+        with pytest.raises(DatasetError, match="names has no 'exactly'; accepted: nearest, exact; did you"):
+            MlflowMetricsDataSet(save_args={"names": "exactly"})
+
+    def test_a_name_of_a_dict_that_is_left_out(self, run, store, caplog):
+        """Of a dict that is left out nothing is said but that, and its names take no other's place."""
+        dataset = MlflowMetricsDataSet(prefix="m", save_args={"on_invalid": "warn"})
+        dataset.save([{"hits@10": 1, "bad": None}, {"hits_10": 2}])
+        assert store.points() == {"m.hits_10": [(0, 2.0)]}
+        (record,) = [record for record in caplog.records if record.name == "kedro.mlflow_metrics"]
+        assert record.getMessage().startswith("dict 0, metric 'bad': got None")
+
+    def test_a_named_tuple(self, run, store):
+        """In place of the dict it is one, not a list of dicts."""
+        MlflowMetricsDataSet(prefix="m").save(Scores(0.9, 0.8))
+        assert store.points() == {"m.accuracy": [(0, 0.9)], "m.f1": [(0, 0.8)]}
 
     def test_empty(self, store):
         """Empty containers log nothing and open no run."""
@@ -236,7 +276,7 @@ class TestConstructor:
             "run_id": None,
             "filepath": None,
             "load_args": {"as": "auto"},
-            "save_args": {"on_invalid": "raise", "kubeflow": {}},
+            "save_args": {"on_invalid": "raise", "names": "nearest", "kubeflow": {}},
         }
 
     @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kedro_mlflow_metrics.delivery.clock import flush, outbox
 from kedro_mlflow_metrics.errors import InvalidMetricsError
 from kedro_mlflow_metrics.points.curves import grouped
-from kedro_mlflow_metrics.points.stamp import Progress, to_curves
+from kedro_mlflow_metrics.points.stamp import Progress, Remarks, to_curves
 from kedro_mlflow_metrics.process import now
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Stream:
 
     def __init__(self, last: Target | None = None) -> None:
         self.last = last
+        self._remarks = Remarks()
         self._progress: dict[str, Progress] = {}  # by run, the one that was saved to last at the end
         self._saving, self._pid = threading.Lock(), os.getpid()
         self._taken: dict[tuple[str, str], Target] = {}  # the runs that were saved to and are to be settled
@@ -84,7 +86,9 @@ class Stream:
         data: object,
         *,
         prefix: str,
-        leave_out: Callable[[InvalidMetricsError], None] | None,
+        warn: Callable[[str], None],
+        lenient: bool,
+        exact: bool,
         find: Callable[[], Target | None],
         open_new: Callable[[], Target],
         sinks: Sequence[Sink],
@@ -94,7 +98,9 @@ class Stream:
         Args:
             data: A mapping, several in a list, or a frame.
             prefix: What stands before each metric's name, separator included.
-            leave_out: Told of a mapping that is not accepted, which is then left out; None if it is an error.
+            warn: Told what was left out, or logged otherwise than given.
+            lenient: Whether a mapping that is not accepted is left out instead of refused.
+            exact: Whether a name that MLflow does not take is refused.
             find: Returns the run to write to, None if one is still to be opened.
             open_new: Opens one.
             sinks: Where the points go.
@@ -106,7 +112,11 @@ class Stream:
                 target = find()
                 before = self._progress.get(target.record.ident if target else "", {})
                 moved: Progress = {}
-                curves = _checked(data, prefix, before, moved, leave_out)
+                read = partial(to_curves, prefix=prefix, now=now(), before=before, exact=exact)
+                curves, remarks = _checked(data, read, moved, self._remarks.copy(), warn if lenient else None)
+                for remark in remarks.since(self._remarks):
+                    warn(remark)
+                self._remarks = remarks
                 if curves:
                     target = target or open_new()
                     place: Place = "alone" if not self._flowing else "first" if self._first else "later"
@@ -136,24 +146,24 @@ class Stream:
 
 def _checked(
     data: Any,  # noqa: ANN401 - what `save` takes
-    prefix: str,
-    before: Progress,
+    read: Callable[..., list[Curve]],
     moved: Progress,
-    leave_out: Callable[[InvalidMetricsError], None] | None,
-) -> list[Curve]:
-    """Turn a save into points, one curve per key; ``moved`` gets the keys that are further than ``before``."""
-    several = isinstance(data, list | tuple)
+    remarks: Remarks,
+    leave_out: Callable[[str], None] | None,
+) -> tuple[list[Curve], Remarks]:
+    """Turn a save into points, one curve per key, and what is to be said of them; ``moved`` gets how far keys came."""
+    several = isinstance(data, list | tuple) and not hasattr(data, "_fields")
     curves: list[Curve] = []
-    time = now()
     for position, item in enumerate(data if several else (data,)):
-        attempt = moved if leave_out is None else dict(moved)
+        attempt, said = (moved, remarks) if leave_out is None else (dict(moved), remarks.copy())
         try:
             where = f"dict {position}, " if several else ""
-            curves += to_curves(item, prefix=prefix, now=time, progress=attempt, before=before, where=where)
+            curves += read(item, progress=attempt, remarks=said, where=where)
         except InvalidMetricsError as exc:
             if leave_out is None:
                 raise
-            leave_out(exc)
+            leave_out(f"{exc}; nothing of this dict is logged")
         else:
             moved.update(attempt)
-    return grouped(curves)
+            remarks = said
+    return grouped(curves), remarks

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from kedro_mlflow_metrics.points.frames import frame_of, series_of
+from kedro_mlflow_metrics.points.frames import frame_of, labelled, series_of
 from kedro_mlflow_metrics.points.values import (
     PLAIN,
     Given,
@@ -16,6 +17,7 @@ from kedro_mlflow_metrics.points.values import (
     integer_of,
     is_number,
     is_step,
+    loaded,
     number_of,
     numbers_of,
     shown,
@@ -42,12 +44,34 @@ def parse(data: object) -> Iterator[Given]:
     if frame is not None:
         yield from frame
         return
-    if not isinstance(data, Mapping):
+    named = _mapping_of("the data", data)
+    if named is None:
         fail("the data", f"got {shown(data)}; accepted: {TOP}")
-    if data and set(data) <= set(FIELDS):
-        fail("the data", f"a point without a name; give it one: {{'loss': {_point_form(data)}}}")
-    default = _shared_step(data)
-    yield from _group(data, "", default, skip_step=default is not None)
+    if named and set(named) <= set(FIELDS):
+        fail("the data", f"a point without a name; give it one: {{'loss': {_point_form(named)}}}")
+    default = _shared_step(named)
+    yield from _group(named, "", default, skip_step=default is not None)
+
+
+def _mapping_of(where: str, value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401 - anything
+    """Return what names its parts as a mapping, None for anything else."""
+    if isinstance(value, Mapping):
+        return value
+    kind = type(value)
+    if not _names_its_parts(kind):
+        return labelled(where, value)
+    if is_dataclass(kind):
+        return {field.name: getattr(value, field.name) for field in fields(kind)}
+    return value._asdict() if hasattr(value, "_asdict") else dict(value)  # a NamedTuple, a pydantic model
+
+
+def _names_its_parts(kind: type) -> bool:
+    """Tell whether objects of a type are mappings, NamedTuples, or of a dataclass or pydantic model."""
+    return (
+        issubclass(kind, (Mapping, loaded("pydantic", "BaseModel") or Mapping))
+        or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
+        or (is_dataclass(kind) and not hasattr(kind, "__float__"))
+    )
 
 
 def _point_form(data: Mapping[Any, Any]) -> str:
@@ -64,11 +88,12 @@ def _shared_step(data: Mapping[Any, Any]) -> int | None:
 
 def _has_bare_number(value: object) -> bool:
     """Tell whether a value is a number, or a group with one in it."""
-    if isinstance(value, Mapping):
-        if not value or set(value) & set(FIELDS) or not all(isinstance(name, str) for name in value):
-            return False
-        return any(_has_bare_number(inner) for inner in value.values())
-    return is_number(value)
+    named = _mapping_of("the data", value)
+    if named is None:
+        return is_number(value)
+    if not named or set(named) & set(FIELDS) or not all(isinstance(name, str) for name in named):
+        return False
+    return any(_has_bare_number(inner) for inner in named.values())
 
 
 def _group(data: Mapping[Any, Any], outer: str, default: int | None, *, skip_step: bool) -> Iterator[Given]:
@@ -81,10 +106,11 @@ def _group(data: Mapping[Any, Any], outer: str, default: int | None, *, skip_ste
         if skip_step and name == "step":
             continue
         full = outer + str.__str__(name)  # an Enum of text by its value
-        if isinstance(value, Mapping):
-            yield from _mapping(full, value, default)
-        else:
+        named = None if type(value) in PLAIN else _mapping_of(f"metric {full!r}", value)
+        if named is None:
             yield _leaf(full, value, default)
+        else:
+            yield from _mapping(full, named, default)
 
 
 def _mapping(name: str, value: Mapping[Any, Any], default: int | None) -> Iterator[Given]:
@@ -126,14 +152,14 @@ def _leaf(name: str, value: object, default: int | None) -> Given:
 
 def _sequence(name: str, where: str, value: Sequence[Any]) -> Given:
     """Read a list of numbers, of points, or of both."""
-    if set(map(type, value)) <= PLAIN or not any(isinstance(item, Mapping) for item in value):
+    kinds = set(map(type, value))
+    if kinds <= PLAIN or not any(map(_names_its_parts, kinds)):
         return Given(name, numbers_of(where, value))
     numbers, steps, timestamps = array("d"), [], []
     for position, item in enumerate(value):
         here = f"{where}, position {position}"
-        number, step, timestamp = (
-            _point(here, item) if isinstance(item, Mapping) else (number_of(here, item), None, None)
-        )
+        named = _mapping_of(here, item)
+        number, step, timestamp = (number_of(here, item), None, None) if named is None else _point(here, named)
         numbers.append(number)
         steps.append(step)
         timestamps.append(timestamp)

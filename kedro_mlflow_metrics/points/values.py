@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 INT64 = 2**63 - 1
+YEAR_9999 = 253_402_300_799_999  # its last millisecond
 PLAIN = frozenset((int, float, bool))
 
 
@@ -86,9 +87,11 @@ def integer_of(kind: str, where: str, value: object) -> int:
     return number
 
 
-def timestamp_of(where: str, value: object) -> int:
+def timestamp_of(where: str, value: Any) -> int:  # noqa: ANN401 - unchecked yet
     """Return a timestamp as milliseconds since the epoch."""
     if isinstance(value, datetime):
+        if hasattr(value, "to_pydatetime"):  # pandas takes a naive one for UTC, and Python for local time
+            value = value.to_pydatetime(warn=False)
         try:
             value = math.floor(value.timestamp() * 1000 + 0.5)
         except (ValueError, OverflowError, OSError):
@@ -99,6 +102,8 @@ def timestamp_of(where: str, value: object) -> int:
     number = integer_of("timestamp", where, value)
     if number < 0:
         fail(where, f"the timestamp {number} lies before 1970; MLflow takes none below 0")
+    if number > YEAR_9999:
+        fail(where, f"the timestamp {number} lies past the year 9999; give it in milliseconds since the epoch")
     return number
 
 

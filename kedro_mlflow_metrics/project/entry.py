@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import DatasetError
 
 from kedro_mlflow_metrics.errors import SettingsError, did_you_mean
+from kedro_mlflow_metrics.points.forms import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.kubeflow.v1 import Options
 
 __all__ = ["file", "merged", "refuse_version", "refuse_without_hook", "text"]
+
+
+_CHOICES = {"as": FORMS, "on_invalid": ("raise", "warn"), "names": ("nearest", "exact")}
 
 
 def refuse_without_hook() -> None:
@@ -47,12 +51,10 @@ def text(name: str, given: object) -> str | None:
     return given
 
 
-def merged(
-    kind: str, defaults: Mapping[str, Any], choices: Mapping[str, tuple[str, ...]], given: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def merged(kind: str, defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Merge arguments over their defaults; an unknown one is an error with a close match."""
     for name, value in (given or {}).items():
-        what, wrong, accepted = f"{kind}: {name}", value, choices.get(name, (value,))
+        what, wrong, accepted = f"{kind}: {name}", value, _CHOICES.get(name, (value,))
         if name not in defaults:
             what, wrong, accepted = kind, name, tuple(defaults)
         if wrong not in accepted:

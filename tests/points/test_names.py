@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
-from kedro_mlflow_metrics.points.names import MAX_LENGTH, check_name, check_prefix, suggestion
+from kedro_mlflow_metrics.points.names import MAX_LENGTH, check_prefix, logged_as, suggestion
 
 TAKES = "MLflow does not take this name; it takes letters, digits, spaces and _ - . : /, as in"
 LONG = "x" * MAX_LENGTH
@@ -34,7 +34,7 @@ NAMES = st.text(st.sampled_from("ab.é/_- [\n:*"), max_size=12) | st.text(max_si
 )
 def test_a_name_that_mlflow_takes_is_accepted(name):
     """Letters of any script, digits, spaces and ``_ - . /`` are taken, up to 250 characters."""
-    check_name(name)
+    assert logged_as(name, exact=True) == name
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,26 @@ def test_a_name_that_mlflow_takes_is_accepted(name):
     ],
     ids=str,
 )
-def test_a_name_that_mlflow_refuses_is_refused_with_one_it_takes(name, shown, instead):
-    """A name of other characters, or that as a path is another path, is refused; the message helps."""
+def test_a_name_that_mlflow_refuses_is_logged_as_one_it_takes(name, shown, instead):
+    """A name of other characters, or that as a path is another path, has a nearest one; ``exact`` refuses it."""
+    assert repr(logged_as(name)) == instead
     with pytest.raises(InvalidMetricsError) as exc:
-        check_name(name)
+        logged_as(name, exact=True)
     assert str(exc.value) == f"metric {shown}: {TAKES} {instead}"
+
+
+@pytest.mark.parametrize(
+    ("name", "logged"), [("f1@0.5", "f1_0.5"), ("hits@10", "hits_10"), ("25%", "25_"), ("C++ recall", "C_ recall")]
+)
+def test_names_of_the_field(name, logged):
+    """A scores's threshold, a rank or a percentile in a name costs nobody a training."""
+    assert logged_as(name, "m.") == logged
 
 
 def test_the_empty_name_is_refused():
     """A metric needs a name, also where a prefix would make the key one that MLflow takes."""
     with pytest.raises(InvalidMetricsError) as exc:
-        check_name("", "model.")
+        logged_as("", "model.")
     assert str(exc.value) == "a metric has the empty name ''; give it a name such as 'loss'"
 
 
@@ -76,7 +85,7 @@ def test_the_empty_name_is_refused():
 def test_the_length_counts_with_the_prefix(prefix, length, over):
     """The whole key has at most 250 characters; the message says how many are too many."""
     with pytest.raises(InvalidMetricsError) as exc:
-        check_name("x" * length, prefix)
+        logged_as("x" * length, prefix)
     assert str(exc.value) == (
         f"metric '{'x' * 40}...': the name has {250 + over} characters with its prefix, "
         f"MLflow takes 250; shorten it by {over}"
@@ -84,17 +93,16 @@ def test_the_length_counts_with_the_prefix(prefix, length, over):
 
 
 def test_a_name_is_judged_under_its_prefix():
-    """``..a`` alone is refused, ``m...a`` is a name like any other; ``m//a`` is not."""
-    check_name("..a", "m.")
-    with pytest.raises(InvalidMetricsError) as exc:
-        check_name("/a", "m/")
-    assert str(exc.value) == f"metric '/a': {TAKES} 'a'"
+    """``..a`` alone is another name, ``m...a`` is a name like any other; ``m//a`` is not."""
+    assert logged_as("..a") == "a"
+    assert logged_as("..a", "m.") == "..a"
+    assert logged_as("/a", "m/") == "a"
 
 
 def test_a_long_bad_name_is_cut_in_the_message():
     """A message shows at most 80 characters of a name."""
     with pytest.raises(InvalidMetricsError) as exc:
-        check_name("%" + "x" * 99)
+        logged_as("%" + "x" * 99, exact=True)
     assert str(exc.value) == f"metric '%{'x' * 79}': {TAKES} '_{'x' * 99}'"
 
 
@@ -127,14 +135,15 @@ def test_a_prefix_under_which_nothing_could_be_logged_is_refused(prefix, separat
 @given(name=NAMES, prefix=st.sampled_from(["", "model.", "model/", "a b:"]))
 @example(name="a\n", prefix="")
 @example(name="..", prefix="model/")
-def test_what_is_accepted_mlflow_accepts(name, prefix):
-    """Whatever ``check_name`` lets through passes MLflow's own check and its length."""
-    try:
-        check_name(name, prefix)
-    except InvalidMetricsError:
+def test_what_is_logged_mlflow_accepts(name, prefix):
+    """Any name that is not empty or too long becomes one that passes MLflow's own check and its length."""
+    if not name or len(prefix + name) > MAX_LENGTH:
+        with pytest.raises(InvalidMetricsError):
+            logged_as(name, prefix)
         return
-    _validate_metric_name(prefix + name)
-    assert len(prefix + name) <= 250
+    key = prefix + logged_as(name, prefix)
+    _validate_metric_name(key)
+    assert len(key) <= MAX_LENGTH
 
 
 @given(name=NAMES.filter(bool))
@@ -142,14 +151,14 @@ def test_what_is_accepted_mlflow_accepts(name, prefix):
 @example(name="..a/" + "b" * 300)
 def test_what_is_suggested_is_accepted(name):
     """A suggestion is itself a name that MLflow takes."""
-    check_name(suggestion(name))
+    assert logged_as(suggestion(name), exact=True) == suggestion(name)
 
 
 @given(name=NAMES)
 def test_a_refusal_is_one_line(name):
     """No message about a name breaks the line or holds a square bracket, whatever the name."""
     try:
-        check_name(name)
+        logged_as(name, exact=True)
     except InvalidMetricsError as exc:
         assert str(exc).isprintable()  # noqa: PT017
         assert not set(str(exc)) & set("[]")  # noqa: PT017

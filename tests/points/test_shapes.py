@@ -6,11 +6,13 @@ import math
 import uuid
 from array import array
 from collections import OrderedDict, deque
+from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
 from kedro_mlflow_metrics.points.stamp import Progress, to_curves
@@ -25,6 +28,7 @@ from kedro_mlflow_metrics.points.stamp import Progress, to_curves
 SHAPES = 'a number, {"value", "step"}, a list of either, an array, {step: number}, or a group of metrics'
 TOP = "a dict of metric name to value, a list of such dicts, an iterator of them, or a data frame"
 FIELDS = "its fields are value, step, timestamp"
+UTC = timezone.utc
 HUGE = "the number is too large for a 64-bit float"
 
 
@@ -269,7 +273,6 @@ def test_the_error_of_an_object_is_the_cause():
         EagerTensor([1, 2.5]),
         pd.Series([1, 2.5]),
         pd.Series([1, 2.5], dtype="Float64"),
-        pd.Series([1, 2.5], index=["a", "b"]),
         pd.Series([1, 2.5], index=[0.5, 1.5]),
         pd.array([1, 2.5]),
         pd.Index([1, 2.5]),
@@ -455,8 +458,12 @@ def test_a_bad_point_is_refused(point, message):
         (datetime(1, 1, 1), "0001-01-01 00:00:00 is no time since 1970"),  # noqa: DTZ001
         (pd.NaT, "NaT is no time since 1970"),
         (2**63, "9223372036854775808 leaves 64 bits"),
+        (
+            1_700_000_000_000_000,
+            "1700000000000000 lies past the year 9999; give it in milliseconds since the epoch",
+        ),
     ],
-    ids=["float", "text", "bool", "numpy", "negative", "before", "year-1", "NaT", "65-bits"],
+    ids=["float", "text", "bool", "numpy", "negative", "before", "year-1", "NaT", "65-bits", "microseconds"],
 )
 def test_a_bad_timestamp_is_refused(timestamp, message):
     """A timestamp is int milliseconds from 1970 on, or a datetime."""
@@ -621,6 +628,114 @@ def test_a_lone_point_is_refused_with_the_form_it_takes(data, form):
     assert refusal(data) == f"the data: a point without a name; give it one: {{'loss': {form}}}"
 
 
+# --- what names its parts
+
+
+class Scores(NamedTuple):
+    accuracy: float
+    f1: float
+
+
+class Point(NamedTuple):
+    value: float
+    step: int
+
+
+@dataclass
+class Losses:
+    train: float
+    val: Scores
+
+
+@dataclass(slots=True)
+class Slotted:
+    accuracy: float
+    f1: float
+
+
+class Report(BaseModel):
+    accuracy: float
+    f1: float
+
+
+@dataclass
+class Measured:
+    """A number of a kind of its own."""
+
+    number: float
+
+    def __float__(self):
+        return self.number
+
+
+LABELLED = pd.Series([0.9, 0.8], index=["accuracy", "f1"])
+NAMED = pytest.mark.parametrize(
+    "value",
+    [
+        Scores(0.9, 0.8),
+        Slotted(0.9, 0.8),
+        Report(accuracy=0.9, f1=0.8),
+        LABELLED,
+        LABELLED.set_axis(pd.CategoricalIndex(["accuracy", "f1"])),
+    ],
+    ids=["NamedTuple", "dataclass", "pydantic", "Series", "categories"],
+)
+
+
+@NAMED
+def test_labels_are_names(value):
+    """A NamedTuple, a dataclass object, a pydantic model and a Series with an index of text are groups."""
+    assert read({"m": value}) == [("m.accuracy", 0.9, 0), ("m.f1", 0.8, 0)]
+    assert read({"m": {"val": value}}) == [("m.val.accuracy", 0.9, 0), ("m.val.f1", 0.8, 0)]
+
+
+@NAMED
+def test_labels_are_names_in_place_of_the_dict(value):
+    """So is what a node returns."""
+    assert read(value) == [("accuracy", 0.9, 0), ("f1", 0.8, 0)]
+
+
+@NAMED
+def test_a_step_beside_labels_is_their_step(value):
+    """As it is beside any group with bare numbers."""
+    assert read({"m": value, "step": 3}) == [("m.accuracy", 0.9, 3), ("m.f1", 0.8, 3)]
+
+
+def test_a_described_column_is_a_group():
+    """What pandas calls each statistic is its name."""
+    described = pd.Series([1.0, 3.0]).describe()
+    names = ["count", "mean", "std", "min", "25_", "50_", "75_", "max"]  # MLflow takes no percent sign
+    assert [key for key, _, _ in read({"x": described})] == [f"x.{name}" for name in names]
+
+
+def test_a_point_may_be_an_object():
+    """With the fields of a point it is one, alone and in a list."""
+    assert curve(Point(0.5, 3)) == [(0.5, 3)]
+    assert curve([Point(0.5, 3), {"value": 0.4, "step": 5}, 0.3]) == [(0.5, 3), (0.4, 5), (0.3, 6)]
+
+
+def test_objects_stand_in_objects():
+    """Groups of groups."""
+    assert read(Losses(0.5, Scores(0.9, 0.8))) == [("train", 0.5, 0), ("val.accuracy", 0.9, 0), ("val.f1", 0.8, 0)]
+
+
+def test_an_object_that_is_a_number_is_one():
+    """Whatever its class is made with."""
+    assert curve(Measured(0.5)) == [(0.5, 0)]
+
+
+def test_a_label_that_stands_twice_is_refused():
+    """Two values of one name would be one metric."""
+    assert refusal({"m": pd.Series([1, 2, 3], index=["a", "b", "b"])}) == (
+        "metric 'm': the index of the Series has 'b' twice; its labels are names, give each its own"
+    )
+
+
+def test_an_object_of_something_else_is_refused_by_its_field():
+    """The message names what is no number."""
+    assert refusal(Losses(0.5, Scores(0.9, None))) == f"metric 'val.f1': got None; accepted: {SHAPES}"
+
+
 # --- frames
 
 
@@ -671,6 +786,29 @@ def test_an_integer_index_named_step_gives_the_steps():
     ]
 
 
+@pytest.mark.parametrize("library", [pd, pl], ids=["pandas", "polars"])
+@pytest.mark.parametrize("times", [[7, None, 9], [datetime.fromtimestamp(at / 1000, UTC) for at in (7, 8, 9)]])
+def test_a_column_named_timestamp_gives_the_timestamps(library, times):
+    """As milliseconds or times; a missing one is the time of the save, a missing value no point."""
+    frame = library.DataFrame({"timestamp": times, "a": [1.0, None, 3.0], "b": [4.0, 5.0, 6.0]})
+    points = [point for made in to_curves(frame, prefix="", now=8, progress=Progress()) for point in made]
+    assert points == [("a", 1.0, 0, 7), ("a", 3.0, 2, 9), ("b", 4.0, 0, 7), ("b", 5.0, 1, 8), ("b", 6.0, 2, 9)]
+
+
+def test_a_frame_whose_index_is_text_is_groups():
+    """Each column by the labels of its rows, as ``df.describe()`` gives it; a missing cell is no point."""
+    frame = pd.DataFrame({"precision": [0.9, 0.8], "recall": [0.7, None]}, index=["cat", "dog"])
+    assert read(frame) == [("precision.cat", 0.9, 0), ("precision.dog", 0.8, 0), ("recall.cat", 0.7, 0)]
+    assert read(frame.assign(step=[3, 3]))[0] == ("precision.cat", 0.9, 3)
+
+
+def test_rows_of_one_label_are_a_curve():
+    """A long frame has a row per epoch and label."""
+    frame = pd.DataFrame({"loss": [0.9, 0.8, 0.7, 0.6], "step": [0, 0, 5, 5]}, index=["train", "val"] * 2)
+    assert read(frame) == [("loss.train", 0.9, 0), ("loss.train", 0.7, 5), ("loss.val", 0.8, 0), ("loss.val", 0.6, 5)]
+    assert read(frame.drop(columns="step"))[1] == ("loss.train", 0.7, 1)
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
@@ -692,6 +830,11 @@ def test_an_integer_index_named_step_gives_the_steps():
             pl.DataFrame({"a": [1, 2], "step": [1, None]}),
             "column 'step', row 1: the step is None; accepted: an integer",
         ),
+        (
+            pd.DataFrame({"a": [1], "timestamp": ["now"]}),
+            "column 'timestamp', row 0: the timestamp is 'now' (str); accepted: int milliseconds since the epoch or a "
+            "datetime",
+        ),
     ],
     ids=[
         "text",
@@ -703,6 +846,7 @@ def test_an_integer_index_named_step_gives_the_steps():
         "column-name",
         "float-step",
         "missing-step",
+        "text-timestamp",
     ],
 )
 def test_a_column_without_numbers_is_refused_by_name(frame, message):

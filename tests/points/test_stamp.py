@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
 from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
-from kedro_mlflow_metrics.points.stamp import Progress, to_curves
+from kedro_mlflow_metrics.points.stamp import Progress, Remarks, to_curves
 
 NOW = 1_700_000_000_000
 MAX = 2**63 - 1
@@ -187,12 +187,6 @@ def test_a_repeated_step_follows_a_given_timestamp():
     assert times({"a": {"value": 2, "step": 0}}, progress, now=NOW) == [NOW + 501]
 
 
-def test_a_step_repeated_after_the_last_millisecond_of_64_bits_stays_there():
-    """Nothing lies after the highest timestamp."""
-    points = [{"value": 1, "step": 0, "timestamp": MAX}, {"value": 2, "step": 0}]
-    assert times({"a": points}, now=NOW) == [MAX, MAX]
-
-
 @pytest.mark.parametrize(
     ("timestamp", "stored"),
     [
@@ -205,8 +199,11 @@ def test_a_step_repeated_after_the_last_millisecond_of_64_bits_stays_there():
         (datetime(2024, 1, 1, 0, 0, 0, 1500, tzinfo=UTC), 1_704_067_200_002),
         (datetime(2024, 1, 1), int(datetime(2024, 1, 1).timestamp() * 1000)),  # noqa: DTZ001
         (pd.Timestamp("2024-01-01", tz="UTC"), 1_704_067_200_000),
+        (pd.Timestamp("2024-01-01"), int(datetime(2024, 1, 1).timestamp() * 1000)),  # noqa: DTZ001
+        (pd.Timestamp("2024-01-01T00:00:00.001499999", tz="UTC"), 1_704_067_200_001),
+        (253_402_300_799_999, 253_402_300_799_999),
     ],
-    ids=["int", "epoch", "numpy", "none", "utc", "zone", "rounded", "naive", "pandas"],
+    ids=["int", "epoch", "numpy", "none", "utc", "zone", "rounded", "naive", "pandas", "naive pandas", "ns", "9999"],
 )
 def test_a_timestamp_is_milliseconds_or_a_datetime(timestamp, stored):
     """A datetime is rounded to milliseconds; a naive one is local time, as in Python; ``None`` is none."""
@@ -248,10 +245,77 @@ def test_a_name_that_stands_twice_is_refused(data):
 def test_a_bad_name_is_refused_even_without_points():
     """Names are checked where the values are empty too: the first full save would fail."""
     with pytest.raises(InvalidMetricsError) as exc:
-        save({"a%": []})
+        to_curves({"a%": []}, prefix="", now=NOW, progress=Progress(), exact=True)
     assert str(exc.value) == (
         "metric 'a%': MLflow does not take this name; it takes letters, digits, spaces and _ - . : /, as in 'a_'"
     )
+
+
+# --- what the user is told
+
+
+def remarks(*saves, prefix="m."):
+    """Return what is said of each of several saves of one dataset object."""
+    progress, known, said = Progress(), Remarks(), []
+    for data in saves:
+        found = known.copy()
+        to_curves(data, prefix=prefix, now=NOW, progress=progress, remarks=found)
+        said.append(list(found.since(known)))
+        known = found
+    return said
+
+
+def test_a_name_that_mlflow_does_not_take_is_logged_as_the_nearest():
+    """The steps count on under the new name, and the user is told once per name."""
+    of_one = {"prefix": "m.", "now": NOW, "progress": Progress(), "remarks": Remarks()}
+    points = [list(*to_curves({"hits@10": value}, **of_one)) for value in (0.5, [0.6, 0.7])]
+    assert points[0] == [MetricPoint("m.hits_10", 0.5, 0, NOW)]
+    assert points[1][1] == MetricPoint("m.hits_10", 0.7, 2, NOW)
+    told = (
+        "metric {!r} is logged as {!r}: MLflow takes letters, digits, spaces and _ - . : / in a name; "
+        "'save_args: {{names: exact}}' refuses such a name instead"
+    )
+    assert remarks({"hits@10": 1, "loss": 1}, {"hits@10": 2}, {"hits@10": 3, "val": {"25%": 1}}) == [
+        [told.format("hits@10", "m.hits_10")],
+        [],
+        [told.format("val.25%", "m.val.25_")],
+    ]
+
+
+@pytest.mark.parametrize(
+    "saves",
+    [
+        [{"hits@10": 1, "hits_10": 2}],
+        [{"hits_10": 1, "hits@10": 2}],
+        [{"hits@10": 1, "hits#10": 2}],
+        [{"hits@10": 1}, {"hits_10": 2}],
+        [{"hits_10": 1}, {"hits@10": 2}],
+        [{"hits#10": 1}, {"loss": 1}, {"hits@10": 2}],
+    ],
+    ids=["before", "after", "both", "later-plain", "later-other", "later-both"],
+)
+def test_two_names_that_come_to_the_same_are_refused(saves):
+    """Two metrics would become one curve, in one dict or over the saves of a dataset object."""
+    with pytest.raises(InvalidMetricsError, match=r"both are 'm\.hits_10'; rename one") as exc:
+        remarks(*saves)
+    first, last = [name for data in saves for name in data if name != "loss"]
+    assert (
+        str(exc.value) == f"metric {last!r}: MLflow does not tell it from {first!r}, both are 'm.hits_10'; rename one"
+    )
+
+
+def test_a_timestamp_that_looks_like_seconds_is_said_once():
+    """One before 1980 is logged as given, with one warning for the whole dataset."""
+    told = (
+        "metric 'a' has a timestamp before 1980; if that is in seconds, multiply it by 1000: MLflow counts milliseconds"
+    )
+    point = {"value": 1, "timestamp": 1_700_000_000}
+    assert remarks({"a": point}, {"a": point, "b": [point]}) == [[told], []]
+    assert remarks({"a": {"value": 1, "timestamp": 315_532_800_000}, "b": {"value": 1}}) == [[]]
+    assert times({"a": point}) == [1_700_000_000]
+
+
+# --- refusals
 
 
 @pytest.mark.parametrize("beside", [{}, {"step": 1}], ids=["alone", "with-step"])
