@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import warnings
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,12 @@ from kedro.framework.hooks import hook_impl
 
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project.context import CONFIG_KEY, Project, RunRequest
+from kedro_mlflow_metrics.project.quiet import accept_spelling, first_saves_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from kedro_mlflow_metrics.dataset import MlflowMetricsDataSet
+    from kedro_mlflow_metrics.project.catalog import Entry
     from kedro_mlflow_metrics.project.context import Catalog, Context, Node, Pipeline
 
 __all__ = ["MlflowPipelineHook", "hook"]
@@ -32,10 +32,13 @@ class MlflowPipelineHook:
     one object serves concurrent runs.
     """
 
+    def __init__(self) -> None:
+        """Kedro makes its hooks before it reads the catalog."""
+        accept_spelling()
+
     @hook_impl
     def after_context_created(self, context: Context) -> None:
         """Learn where the project stands; read nothing yet."""
-        warnings.filterwarnings("ignore", message=r".*Got 'kedro_mlflow_metrics\.")
         patterns = context.config_loader.config_patterns
         if CONFIG_KEY not in patterns:
             patterns[CONFIG_KEY] = [f"{CONFIG_KEY}*", f"{CONFIG_KEY}*/**", f"**/{CONFIG_KEY}*"]
@@ -90,11 +93,11 @@ class MlflowPipelineHook:
 
         All its generators are watched, since of several only the first is sure to be gone through to its end.
         """
-        datasets = [entry.dataset for entry in catalogs.built(catalog) if entry.name in node.outputs]
-        if datasets and isinstance(outputs, dict):
+        entries = [entry for entry in catalogs.built(catalog) if entry.name in node.outputs]
+        if entries and isinstance(outputs, dict):
             for name, output in outputs.items():
                 if isinstance(output, GeneratorType):
-                    outputs[name] = _watched(output, datasets)
+                    outputs[name] = _watched(output, entries)
 
     @hook_impl(hookwrapper=True, tryfirst=True)
     def after_pipeline_run(self, catalog: Catalog) -> Generator[None, Any, None]:
@@ -127,18 +130,19 @@ def _when_the_cell_ends(call: Callable[[], object]) -> None:
     shell.events.register("post_run_cell", cell_ended)
 
 
-def _watched(items: Generator[Any, Any, Any], datasets: Sequence[MlflowMetricsDataSet]) -> Generator[Any, Any, Any]:
+def _watched(items: Generator[Any, Any, Any], entries: Sequence[Entry]) -> Generator[Any, Any, Any]:
     """Go through a generator of a node, and tell the datasets when it begins and ends."""
-    for dataset in datasets:
-        dataset.begin_stream()
+    for entry in entries:
+        entry.dataset.begin_stream()
     try:
-        returned = yield from items
+        with first_saves_only([entry.name for entry in entries]):
+            returned = yield from items
     except BaseException as exc:
-        for dataset in datasets:
-            dataset.end_stream(exc)
+        for entry in entries:
+            entry.dataset.end_stream(exc)
         raise
-    for dataset in datasets:
-        dataset.end_stream()
+    for entry in entries:
+        entry.dataset.end_stream()
     return returned
 
 

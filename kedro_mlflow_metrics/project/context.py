@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -90,7 +91,9 @@ class Project(NamedTuple):
         from kedro.config import MissingConfigException
 
         try:
-            return self.config_loader[key] or {}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Kedro reads its own files too, and warns there
+                return self.config_loader[key] or {}
         except (KeyError, MissingConfigException):
             return {}
 

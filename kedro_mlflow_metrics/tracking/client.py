@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sqlite3
@@ -49,7 +50,7 @@ class ClientStore:
     def __init__(self, server: Server, *, create: bool) -> None:
         self.server, self.failed = server, False
         _probe(server, create=create)
-        with self._refusals(create=create):
+        with self._refusals(create=create), _without_word():
             from mlflow import MlflowClient
 
             self._client = MlflowClient(server.uri)
@@ -124,6 +125,17 @@ class ClientStore:
                 told = _told(exc, self.server)
                 self.failed = told.outage  # then the address is looked at again first
                 raise told from exc
+
+
+@contextmanager
+def _without_word() -> Iterator[None]:
+    """Keep MLflow from telling of the tables that it makes."""
+    logger = logging.getLogger("mlflow.store.db.utils")
+    before, logger.level = logger.level, logging.WARNING
+    try:
+        yield
+    finally:
+        logger.level = before
 
 
 def _run(run: Any) -> tuple[RunInfo, list[MetricPoint]]:  # noqa: ANN401 - mlflow.entities.Run
