@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +44,19 @@ def test_broken_record(journal):
         run.write_bytes(broken(whole, rng))
         path.write_bytes(broken(lines, rng) if both else lines)
         assert read_record(path.parent) in ((ended, RECORD, None) if both else (ended, RECORD))
+
+
+def test_half_of_a_replacement(journal):
+    """What a kill left of a new `run.json` goes with its folder, when it is too old for a process to be at it."""
+    folder = journal.of(RECORD)
+    folder.write(RECORD)
+    half = folder.path / ".run.json.1-0123abcd"
+    half.touch()
+    assert not folder.remove()
+    assert (folder.read(), half.exists()) == (RECORD, True)
+    os.utime(half, (time.time() - 61,) * 2)
+    assert folder.remove()
+    assert not folder.path.exists()
 
 
 def test_the_command_that_works(tmp_path):

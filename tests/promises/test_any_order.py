@@ -20,6 +20,7 @@ from support.server import mlflow_server
 
 from kedro_mlflow_metrics import MlflowMetricsDataSet
 from kedro_mlflow_metrics.delivery import leftovers
+from kedro_mlflow_metrics.journal import folder
 from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.tracking.address import Server
 
@@ -194,13 +195,14 @@ def test_any_order_of_lives(tmp_path, empty_store):  # noqa: C901 - the machine 
                 self.killed = True if self.opener else self.killed
                 self.opener = self.joiner = None
                 self.fails("pass")
-                self.sync()
+                with pytest.MonkeyPatch.context() as patch:  # no other process lives now
+                    patch.setattr(folder, "_ORPHAN_SECONDS", 0)
+                    self.sync()
                 rows = store.rows("SELECT step, value, timestamp FROM metrics WHERE run_uuid = ?", self.runs[0][0])
                 assert Counter(step for step, _, _ in rows) == self.accepted
                 assert all(step == value and timestamp == 7 for step, value, timestamp in rows)
-                left = [path.name for each in journal.runs() for path in each.path.iterdir()]
-                # a kill in the middle of replacing a file leaves its other half, which goes a minute later
-                assert [name for name in left if not name.startswith(".run.json.") and name != "run.json"] == []
+                left = [each.path for each in journal.runs()]
+                assert left == [], [path.name for each in left for path in each.iterdir()]
 
         try:
             quick = settings(
