@@ -41,7 +41,7 @@ class Chosen(NamedTuple):
     owner: bool  # whether this process opened it, and so ends it
     trouble: TrackingError | None = None  # why MLflow has not answered for it
     created: bool = False  # whether this process created it, and so measures its machine
-    note: Session | None = None  # that this session lives, if there is such a note already
+    note: Session | None = None  # that the Kedro session lives, if there is such a note already
     loan: Mapping[str, str] = {}  # what was set in the environment for it
 
 

@@ -35,7 +35,7 @@ def end(
 
     Args:
         target: The run.
-        note: What this session says of itself in its folder.
+        note: What the Kedro session says of itself in its folder.
         status: How the pipeline ended.
         owner: Whether this process opened it.
         pipelines: Whether it is the pipeline's, and not one that an entry names itself.

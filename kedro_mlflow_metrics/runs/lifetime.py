@@ -49,7 +49,7 @@ class OpenRun:
     others: list[Target]  # the runs that entries name themselves
     files: Sequence[tuple[Target, Path, list[Manner]]]  # Kubeflow's files, and what stands in them
     memory: Target | None = None  # what takes their place if logging is switched off
-    notes: dict[Target, Session] = field(default_factory=dict)  # that this session lives, in the folder of each run
+    notes: dict[Target, Session] = field(default_factory=dict)  # that the Kedro session lives, per run
     loans: list[Mapping[str, str]] = field(default_factory=list)  # what was set in the environment meanwhile
     monitor: system_metrics.Monitor | None = None  # what measures the machine
     thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
