@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.delivery.outbox import PATIENCE_SECONDS, Outbox
@@ -29,7 +30,8 @@ class _Clock:
     """Starts its thread with the first line of the journal."""
 
     def __init__(self) -> None:
-        self.boxes: dict[tuple[str, ...], Outbox] = {}
+        self.known: WeakValueDictionary[tuple[str, str], Outbox] = WeakValueDictionary()  # whoever holds one finds it
+        self.boxes: dict[Outbox, None] = {}  # what is kept although nobody holds it; in the order of their making
         self.aside = threading.Lock()  # held during a step of what goes on in the background
         self.others: list[threading.Thread] = []  # what goes on in the background besides
         self.stepped = -math.inf  # when that got a step further
@@ -40,19 +42,20 @@ class _Clock:
 
     def box(self, target: Target) -> Outbox:
         """Return this process's outbox of a run."""
-        if (box := self.boxes.get(target.key)) is not None:
+        if (box := self.known.get(target.key)) is not None:
             return box
         with self._changed:
             if not self.boxes:
                 process.at_end(process.POINTS, _close_all)
-            for key in [key for key, box in self.boxes.items() if box.idle][:-MOST_IDLE]:
-                del self.boxes[key]
-            return self.boxes.setdefault(target.key, Outbox(target, self._look))
+            for idle in [each for each in list(self.boxes) if each.idle][:-MOST_IDLE]:
+                self.boxes.pop(idle, None)
+            box = self.known.setdefault(target.key, Outbox(target, self._look))
+            self.boxes[box] = None
+            return box
 
     def _look(self, box: Outbox) -> None:
         """Wake the thread if it sleeps for good: something waits in a box."""
-        if self.boxes.setdefault(box.target.key, box) is not box:  # it was idle for long, and there is a new one
-            self.boxes[(*box.target.key, str(id(box)))] = box
+        self.boxes[box] = None
         if not self._sleeps:
             return
         with self._changed:
@@ -65,7 +68,7 @@ class _Clock:
 
     def next_due(self) -> Outbox | None:
         """Return the outbox that is to be sent next, None if nothing waits."""
-        ready = (box for box in list(self.boxes.values()) if box.ready)
+        ready = (box for box in list(self.boxes) if box.ready)
         return min(ready, key=lambda box: box.moment, default=None)
 
     def _run(self) -> None:
@@ -80,15 +83,18 @@ class _Clock:
                     continue
             box.tick()
 
+    def _all(self) -> set[Outbox]:
+        return {*self.boxes, *(box for found in self.known.valuerefs() if (box := found()) is not None)}
+
     def hold(self) -> None:
         """Let no request be half way when the process forks: the child would inherit its connection and locks."""
-        for box in list(self.boxes.values()):
+        for box in self._all():
             box.hold()
         self._held = self.aside.acquire(timeout=PATIENCE_SECONDS)
 
     def release(self) -> None:
         """Go on after a fork."""
-        for box in list(self.boxes.values()):
+        for box in self._all():
             box.release()
         if self._held:
             self._held = False
@@ -96,7 +102,7 @@ class _Clock:
 
     def leave(self) -> None:
         """Close, in a forked child, the files of its parent."""
-        for box in self.boxes.values():
+        for box in self._all():
             box.leave()
 
 
@@ -113,7 +119,7 @@ def flush(target: Target, *, force: bool = False) -> None:
 
     With ``force`` it is asked once more if it did not answer the last time.
     """
-    box = _clock.value.boxes.get(target.key)
+    box = _clock.value.known.get(target.key)
     if box is not None:
         box.flush(force=force)
         box.complain()
@@ -121,12 +127,14 @@ def flush(target: Target, *, force: bool = False) -> None:
 
 def close(target: Target) -> TrackingError | None:
     """Send what waits for a run a last time and let go of its journal; return why something is left."""
-    box = _clock.value.boxes.pop(target.key, None)
+    box = _clock.value.known.get(target.key)
     return _close(box) if box else None
 
 
 def _close(box: Outbox) -> TrackingError | None:
-    box.flush(force=True, within=seconds_left())
+    box.flush(force=True, within=seconds_left())  # first: a fork waits for the requests of what is known
+    _clock.value.known.pop(box.target.key, None)
+    _clock.value.boxes.pop(box, None)
     left = box.ready
     box.close()
     late = TrackingError(f"{box.target.server.where} did not answer within {LAST_SECONDS:g} s")
@@ -136,7 +144,7 @@ def _close(box: Outbox) -> TrackingError | None:
 def _close_all() -> None:
     boxes = _clock.value.boxes
     while boxes:
-        _close(boxes.popitem()[1])
+        _close(next(reversed(boxes)))
     wait_for_background()
 
 

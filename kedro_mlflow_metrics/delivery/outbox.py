@@ -71,7 +71,7 @@ class Outbox:
     @property
     def idle(self) -> bool:
         """Whether it can be made anew when it is needed again."""
-        return self._file is None and self.trouble is None and not self.opens and not self._sending.locked()
+        return self._file is None and self.trouble is None and not self.opens
 
     @property
     def moment(self) -> float:

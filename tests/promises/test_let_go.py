@@ -85,7 +85,7 @@ def test_what_waits_is_forced_to_disk(here, mocker):
 
 def test_an_outbox_that_sends_is_kept(here, mocker, monkeypatch):
     """However many other runs are saved to meanwhile, what it then puts into the journal is sent."""
-    monkeypatch.setattr(clock, "MOST_IDLE", 0)
+    monkeypatch.setattr(clock, "MOST_IDLE", 1)
     metrics, others = MlflowMetricsDataSet(prefix="m"), MlflowMetricsDataSet(prefix="n")
     begun, may_fail, send = threading.Event(), threading.Event(), outbox.Sender.send
 
