@@ -164,6 +164,7 @@ class Outbox:
         with self._opening:
             if self._file is None:
                 self._file = PointsFile.create(self.target.folder, self.target.record)
+                self._closed = False  # a thread saves that got this outbox before it was closed
             return self._file
 
     def _look(self) -> None:

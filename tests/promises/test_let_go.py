@@ -112,3 +112,17 @@ def test_an_outbox_that_sends_is_kept(here, mocker, monkeypatch):
         thread.join()
         until(lambda: "m.slow" in here.points(run.info.run_id))
     until(lambda: open_journals() == [])
+
+
+def test_a_save_that_comes_when_its_run_is_closed(here):
+    """Another thread may hold the outbox still: what it puts into the journal is sent, and its file let go."""
+    metrics = MlflowMetricsDataSet(prefix="m")
+    with mlflow.start_run() as run:
+        metrics.save({"a": 0})
+        box = clock.outbox(metrics._stream.last)
+        clock.close(box.target)
+        box.save([Curve("m.late", [1.0], [0], [7])], nullcontext, collect=True)
+        assert box.waiting
+        until(lambda: "m.late" in here.points(run.info.run_id))
+        clock._close(box)
+    assert open_journals() == []
