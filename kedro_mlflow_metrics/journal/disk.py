@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.points.curves import Curve
 
-__all__ = ["collect", "encoded", "is_locked", "own_name", "replace_file", "sealed", "try_lock", "unsealed"]
+__all__ = ["collect", "encoded", "is_locked", "own_name", "replace_file", "sealed", "try_lock", "unsealed", "write"]
 
 _FAR = 2**40
 _SEAL = re.compile(rb"[0-9a-f]{16} ")
@@ -60,6 +61,14 @@ def own_name(suffix: str) -> str:
     """Return a name for a file that nobody else writes to."""
     host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:60] or "host"
     return f"{host}-{os.getpid()}-{uuid4().hex[:8]}.{suffix}"
+
+
+def write(file: FileIO, line: bytes) -> None:
+    """Write a line with one ``write``; take back what a full disk took of it. Raises OSError."""
+    written = file.write(line)
+    if written != len(line):
+        file.truncate(os.fstat(file.fileno()).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def sealed(body: bytes) -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.disk import is_locked, replace_file, sealed, try_lock, unsealed
+from kedro_mlflow_metrics.journal.disk import is_locked, own_name, replace_file, sealed, try_lock, unsealed, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,6 +75,19 @@ class Journal:
             return [RunFolder(self, path) for path in sorted((self.folder / "runs").iterdir()) if path.is_dir()]
         except OSError:
             return []
+
+    def others(self, path: Path | None, size: int) -> int:
+        """Return how many bytes all files but one hold; refuse that one a size with which they are too many."""
+        others = 0
+        for folder in self.runs():
+            with suppress(OSError):  # sent and deleted at this moment
+                others += sum(each.stat().st_size for each in folder.path.iterdir() if each != path)
+        if others + size > self.max_bytes:
+            raise JournalError(
+                f"the journal {self.folder} has reached its limit of {self.max_bytes} bytes",
+                f"send it with '{self.command('sync')}', or raise journal.max_bytes in kedro_mlflow_metrics.yml",
+            )
+        return others
 
     def full(self, error: OSError) -> JournalError:
         """Say in one line why the journal takes no more."""
@@ -173,6 +186,30 @@ class RunFolder:
         """Write ``run.json`` if there is none. Raises OSError."""
         if not (self.path / "run.json").exists():
             self.put(record)
+
+    def create(self, kind: str, mode: str, line: bytes, record: Record) -> tuple[Path, FileIO]:
+        """Begin a file of points or a note, whose lock this process holds until it is closed. Raises OSError."""
+        for _ in range(4):
+            with suppress(FileNotFoundError, FileExistsError):  # another process removed the folder meanwhile
+                return self._create(kind, mode, line, record)
+        return self._create(kind, mode, line, record)
+
+    def _create(self, kind: str, mode: str, line: bytes, record: Record) -> tuple[Path, FileIO]:
+        self.make()
+        path = self.path / own_name(kind)
+        new = path.with_suffix(".new")
+        file = FileIO(new, mode)
+        try:
+            try_lock(file)
+            write(file, line)
+            new.rename(path)  # nobody sees it before it is locked
+            self.put_first(record)
+        except OSError:
+            file.close()
+            for each in (new, path):
+                each.unlink(missing_ok=True)
+            raise
+        return path, file
 
     @contextmanager
     def locked(self, seconds: float) -> Iterator[bool]:

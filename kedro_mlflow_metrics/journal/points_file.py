@@ -8,7 +8,6 @@ written is a `JournalError`.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -16,10 +15,10 @@ import threading
 import time
 from contextlib import suppress
 from io import FileIO
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.disk import collect, encoded, is_locked, own_name, sealed, try_lock, unsealed
+from kedro_mlflow_metrics.journal.disk import collect, encoded, is_locked, sealed, try_lock, unsealed, write
 from kedro_mlflow_metrics.journal.folder import first_line
 from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, batches, grouped
 
@@ -49,53 +48,34 @@ class Window(NamedTuple):
 class PointsFile:
     """The file of one process for one run; its process holds a lock on it for life."""
 
-    def __init__(self, path: Path, mode: Literal["a+b", "r+b", "rb"], folder: RunFolder) -> None:
-        """Open a file to append to, to adopt or to look at; see `create`, `adopt` and `waiting_points`."""
-        self.path, self._folder, self._live = path, folder, mode == "a+b"
+    def __init__(self, path: Path, file: FileIO, folder: RunFolder) -> None:
+        """Take a file to adopt or to look at; see `create`, `adopt` and `waiting_points`."""
+        self.path, self._file, self._folder, self._live = path, file, folder, False
         self._others, self._scanned = 0, -_RESCAN_BYTES
         self._told: set[str] = set()
         self._lock = threading.Lock()
         self._forced = True  # whether the disk has all of it
-        self._file = FileIO(path, mode)
         self._end = self._size()
-        self._offset = 0 if self._live else _answered(path)
+        self._offset = _answered(path)
 
     @classmethod
     def create(cls, folder: RunFolder, record: Record) -> PointsFile:
         """Begin this process's file."""
+        line = first_line(record)
+        others = folder.journal.others(None, len(line))
         try:
-            for _ in range(4):
-                with suppress(FileNotFoundError, FileExistsError):  # another process removed the folder meanwhile
-                    return cls._create(folder, record)
-            return cls._create(folder, record)
+            new = cls(*folder.create("jsonl", "a+b", line, record), folder)
         except OSError as exc:
             raise folder.journal.full(exc) from exc
-
-    @classmethod
-    def _create(cls, folder: RunFolder, record: Record) -> PointsFile:
-        path = folder.path / own_name("jsonl")
-        new = None
-        try:
-            folder.make()
-            new = cls(path.with_suffix(".new"), "a+b", folder)
-            try_lock(new._file)
-            with new._lock:
-                new._write(first_line(record))
-            new.acknowledge(new._size())
-            new.path = new.path.rename(path)  # nobody sees it before it is locked
-            folder.put_first(record)
-        except (OSError, JournalError):
-            if new is not None:
-                new._offset = new._size()
-                new.close()
-            raise
+        new._live, new._others, new._scanned = True, others, new._end
+        new.acknowledge(new._end)
         return new
 
     @classmethod
     def adopt(cls, folder: RunFolder, path: Path) -> PointsFile | None:
         """Open the file of a process that is gone; None if it lives, or another did it first."""
         try:
-            file = cls(path, "r+b", folder)
+            file = cls(path, FileIO(path, "r+b"), folder)
         except OSError:
             return None
         for pause in (0.01, 0.03, 0):  # somebody who looks whether a process lives takes the lock for a moment
@@ -122,30 +102,12 @@ class PointsFile:
                 raise
 
     def _write(self, line: bytes) -> int:
-        """Write a line with one ``write``; take back what a full disk took of it."""
         size, journal = self._end + len(line), self._folder.journal
         if size > self._scanned + _RESCAN_BYTES or self._others + size > journal.max_bytes:
-            self._scan()
-        if self._others + size > journal.max_bytes:
-            raise JournalError(
-                f"the journal {journal.folder} has reached its limit of {journal.max_bytes} bytes",
-                f"send it with '{journal.command('sync')}', or raise journal.max_bytes in kedro_mlflow_metrics.yml",
-            )
-        written = self._file.write(line)
-        if written != len(line):
-            self._file.truncate(self._size() - written)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._end += written
-        self._forced = False
-        return written
-
-    def _scan(self) -> None:
-        """Look how much the files of other processes and runs hold."""
-        self._others = 0
-        for folder in self._folder.journal.runs():
-            with suppress(OSError):  # sent and deleted at this moment
-                self._others += sum(path.stat().st_size for path in folder.path.iterdir() if path != self.path)
-        self._scanned = self._size()
+            self._others, self._scanned = journal.others(self.path, size), self._end
+        write(self._file, line)
+        self._end, self._forced = size, False
+        return len(line)
 
     def _size(self) -> int:
         return os.fstat(self._file.fileno()).st_size
@@ -272,7 +234,7 @@ def waiting_points(folder: RunFolder) -> Iterator[Curve]:
     """Yield what waits of a run, of living processes too, without touching anything."""
     for path in folder.files():
         try:
-            file = PointsFile(path, "rb", folder)
+            file = PointsFile(path, FileIO(path, "rb"), folder)
         except OSError:
             continue
         try:

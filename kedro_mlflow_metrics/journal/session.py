@@ -10,13 +10,14 @@ import json
 import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedro_mlflow_metrics.journal.disk import is_locked, own_name, sealed, try_lock, unsealed
+from kedro_mlflow_metrics.journal.disk import is_locked, sealed, unsealed, write
 
 if TYPE_CHECKING:
+    from io import FileIO
+
     from kedro_mlflow_metrics.journal.folder import Record, RunFolder
 
 __all__ = ["FoundNote", "Note", "Session", "notes_in"]
@@ -72,40 +73,20 @@ class Session:
         self._note = Note(owner, *_here())
         self._file: FileIO | None = None
         with suppress(OSError):
-            self._open()
-
-    def _open(self) -> None:
-        for _ in range(4):
-            with suppress(FileNotFoundError):  # another process removed the folder meanwhile
-                return self._create()
-        return self._create()
+            self._create()
 
     def _create(self) -> None:
-        path = self._folder.path / own_name("session")
-        new = path.with_suffix(".new")
-        self._folder.make()
-        file = FileIO(new, "x+b")
-        try:
-            try_lock(file)
-            file.write(self._note.line)
-            new.rename(path)  # nobody sees it before it is locked
-            self._folder.put_first(self._record)
-        except OSError:
-            file.close()
-            for each in (new, path):
-                each.unlink(missing_ok=True)
-            raise
-        self._file, self._path = file, path
+        self._path, self._file = self._folder.create("session", "x+b", self._note.line, self._record)
 
     def end(self, status: str, end_time: int, reason: str = "") -> None:
         """Note how it ended, for whoever sends what waits. Raises JournalError."""
         self._note = replace(self._note, status=status, end_time=end_time, reason=reason)
         try:
             if self._file is None:
-                self._open()
+                self._create()
             else:
                 self._file.seek(0)
-                self._file.write(self._note.line)
+                write(self._file, self._note.line)
         except OSError as exc:
             raise self._folder.journal.full(exc) from exc
 

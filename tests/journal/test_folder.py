@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import subprocess
 import time
 from dataclasses import replace
@@ -28,6 +29,7 @@ from support.journal import (
 )
 
 from kedro_mlflow_metrics.journal.folder import Journal
+from kedro_mlflow_metrics.journal.session import Session, notes_in
 
 
 def test_broken_record(journal):
@@ -140,6 +142,21 @@ class TestDisk:
         file.append(save(9999))
         file.leave()
         assert drain(file.path) == (flat(*saves, save(9999)), [])
+
+    def test_a_note_that_does_not_fit(self, journal):
+        """Half of a session's note is none; it is written at the end, if there is room by then."""
+        folder, (soft, hard) = journal.of(RECORD), resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            session = Session(folder, RECORD, owner=True)
+            assert not list(folder.path.iterdir())
+            assert refused(session.end, "FINISHED", 7) == unwritable(journal, "No space left on device")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        session.end("FINISHED", 7)
+        session.leave()
+        (found,) = notes_in(folder)
+        assert (found.note.status, found.note.end_time) == ("FINISHED", 7)
 
     def test_below_a_file(self, tmp_path):
         """A journal below a regular file is refused in one line."""
