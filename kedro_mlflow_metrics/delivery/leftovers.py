@@ -180,10 +180,7 @@ def _send_files(folder: RunFolder, target: Target) -> Iterator[int]:
 
 def deliver_all(server: Server, journal: Journal) -> Iterator[int]:
     """Send whatever waits for an address, in the background, where nobody minds a failure."""
-    for folder in journal.runs():
-        record = folder.read()
-        if record is None or record.uri != server.portable(journal.base):
-            continue
+    for folder, _ in journal.runs_at(server.portable(journal.base)):
         try:
             yield from deliver(folder, server)
         except (MetricsError, OSError) as exc:

@@ -81,11 +81,9 @@ class Target:
     def folders(self) -> Iterator[RunFolder]:
         """Yield all folders of the run: one that joined it by its id has another than one that began it offline."""
         yield self.folder
-        for folder in self.journal.runs() if self.record.run_id else ():
-            if folder.path != self.folder.path:
-                noted = folder.read()
-                if noted is not None and (noted.uri, noted.run_id) == (self.record.uri, self.record.run_id):
-                    yield folder
+        for folder, noted in self.journal.runs_at(self.record.uri) if self.record.run_id else ():
+            if noted.run_id == self.record.run_id and folder.path != self.folder.path:
+                yield folder
 
     @property
     def key(self) -> tuple[str, str]:

@@ -76,6 +76,13 @@ class Journal:
         except OSError:
             return []
 
+    def runs_at(self, uri: str) -> Iterator[tuple[RunFolder, Record]]:
+        """Yield the folders of the runs of an address, and which runs they are."""
+        for folder in self.runs():
+            record = folder.read()
+            if record is not None and record.uri == uri:
+                yield folder, record
+
     def others(self, path: Path | None, size: int) -> int:
         """Return how many bytes all files but one hold; refuse that one a size with which they are too many."""
         others = 0

@@ -78,11 +78,8 @@ def newest(here: Binding, owns: Callable[[str], bool] | None = None) -> Target:
 
 
 def _in_journal(server: Server, journal: Journal) -> Iterator[Target]:
-    """Yield the runs of an address that the journal knows."""
-    for folder in journal.runs():
-        record = folder.read()
-        if record is not None and record.uri == server.portable(journal.base):
-            yield Target(server, journal, record)
+    """Return the runs of an address that the journal knows."""
+    return (Target(server, journal, record) for _, record in journal.runs_at(server.portable(journal.base)))
 
 
 def _waits(target: Target, owns: Callable[[str], bool]) -> bool:
