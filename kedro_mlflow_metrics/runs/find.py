@@ -61,7 +61,7 @@ def newest(here: Binding, owns: Callable[[str], bool] | None = None) -> Target:
     ]
     found = [each for each in waiting if each.offline]
     try:
-        for info, latest in runs.newest(server, here.experiment, _LOOKED_AT if owns else 1):
+        for info, latest in runs.newest(server, ident, name, _LOOKED_AT if owns else 1):
             target = Target.of(server, journal, info)
             if owns is None or any(owns(point.key) for point in latest) or _waits(target, owns):
                 found.append(target)

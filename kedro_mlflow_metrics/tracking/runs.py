@@ -89,10 +89,12 @@ def experiment_id(server: Server, name: str) -> str:
     return found[0]
 
 
-def newest(server: Server, experiment: str, most: int) -> list[tuple[RunInfo, list[MetricPoint]]]:
-    """Return the runs of an experiment that were started last, and their latest points; nothing is created."""
+def newest(server: Server, ident: str, name: str, most: int) -> list[tuple[RunInfo, list[MetricPoint]]]:
+    """Return the runs of an experiment that were started last, and their latest points; nothing is created.
+
+    The id and the name of the experiment are those that `asked_for` returns.
+    """
     store = open_store(server)
-    ident, name = asked_for(server, experiment)
     if not ident and (found := store.experiment(name)) is not None:
         ident = found[0]
     return store.search(ident, "", NEWEST_FIRST, most) if ident else []

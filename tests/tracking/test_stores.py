@@ -255,7 +255,7 @@ def test_a_store_that_is_not_there(tmp_path, monkeypatch, uri):
             ask(open_store(server))
         assert str(error.value).startswith(f"there is no store at {server.uri}; ")
         assert error.value.outage
-    for look in (lambda: runs.look_at(server, NOBODY), lambda: runs.newest(server, "x", 1)):
+    for look in (lambda: runs.look_at(server, NOBODY), lambda: runs.newest(server, "", "x", 1)):
         with pytest.raises(TrackingError, match=r"^there is no store at "):
             look()
     assert list(tmp_path.iterdir()) == []
