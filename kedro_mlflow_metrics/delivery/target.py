@@ -40,25 +40,17 @@ class Target:
     active: bool = False  # whether nodes find it as MLflow's active run
 
     @classmethod
-    def of(  # noqa: PLR0913 - what a run has
-        cls,
-        server: Server,
-        journal: Journal,
-        run: RunInfo,
-        *,
-        active: bool = False,
-        experiment: str = "",
-        run_key: str = "",
+    def of(
+        cls, server: Server, journal: Journal, run: RunInfo, about: Record | None = None, *, active: bool = False
     ) -> Target:
-        """Return the target of a run that MLflow has."""
-        record = Record(
-            server.portable(journal.base),
-            run.run_id,
-            env=journal.env,
+        """Return the target of a run that MLflow has; ``about`` is the record of one that was opened here."""
+        record = replace(
+            about or Record(server.portable(journal.base), env=journal.env),
+            run_id=run.run_id,
+            local_id="",
             name=run.run_name,
-            experiment=experiment,
             experiment_id=run.experiment_id,
-            run_key=run_key,
+            tags={},
             start_time=run.start_time,
         )
         return cls(server, journal, record, run, active)

@@ -111,12 +111,10 @@ class Chooser:
         except BaseException:
             note.leave()
             raise
-        name, run_key = record.experiment, record.run_key
-        target = Target.of(self.server, self.journal, info, active=active, experiment=name, run_key=run_key)
-        chosen = Chosen(target, owner=True, created=info.start_time >= record.start_time)
-        chosen = chosen._replace(note=Session(target.folder, target.record, owner=True))
+        target = Target.of(self.server, self.journal, info, record, active=active)
+        other = Session(target.folder, target.record, owner=True)
         note.drop()
-        return chosen
+        return Chosen(target, owner=True, created=info.start_time >= record.start_time, note=other)
 
     def _new_record(self) -> Record:
         """Say what a new run is to be."""
