@@ -10,6 +10,7 @@ import json
 import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,7 @@ def notes_in(folder: RunFolder) -> list[FoundNote]:
     return found
 
 
+@cache
 def _here() -> tuple[str, str]:
     """Return this machine and its start, as far as the system tells of it."""
     try:
