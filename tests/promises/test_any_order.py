@@ -28,6 +28,20 @@ FAULTS = ["refuse", "lose", "cut", "500", "404", "413", "redirect", "401"]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 
 
+def try_out(machine: type[RuleBasedStateMachine], proxy: Proxy, examples: int, steps: int) -> None:
+    """Run a machine, as often as ``EXAMPLES`` says if that is set, and close the proxy that it plans."""
+    quick = settings(
+        max_examples=int(os.environ.get("EXAMPLES", examples)),
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        run_state_machine_as_test(machine, settings=quick)
+    finally:
+        proxy.close()
+
+
 def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine needs the server around it
     """Saves, flushes, crashes, ends, outages, refusals, recoveries and syncs in any order."""
     with mlflow_server(tmp_path / "server", empty_store) as (server, store):
@@ -95,16 +109,7 @@ def test_any_order_of_events(tmp_path, empty_store):  # noqa: C901 - the machine
                 assert all(step == value and timestamp == 7 for step, value, timestamp in rows)
                 assert not [each for each in leftovers.look(journal) if each.points or each.damaged]
 
-        try:
-            quick = settings(
-                max_examples=int(os.environ.get("EXAMPLES", "20")),
-                stateful_step_count=12,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            )
-            run_state_machine_as_test(Machine, settings=quick)
-        finally:
-            proxy.close()
+        try_out(Machine, proxy, examples=20, steps=12)
 
 
 STARTS = ["pass", "refuse", "lose", "cut", "500", "404"]
@@ -204,16 +209,7 @@ def test_any_order_of_lives(tmp_path, empty_store):  # noqa: C901 - the machine 
                 left = [each.path for each in journal.runs()]
                 assert left == [], [path.name for each in left for path in each.iterdir()]
 
-        try:
-            quick = settings(
-                max_examples=int(os.environ.get("EXAMPLES", "15")),
-                stateful_step_count=10,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            )
-            run_state_machine_as_test(Machine, settings=quick)
-        finally:
-            proxy.close()
+        try_out(Machine, proxy, examples=15, steps=10)
 
 
 scalars = st.one_of(
