@@ -78,6 +78,18 @@ def sqlite_server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -
         yield found
 
 
+@pytest.fixture
+def dead_server(sqlite_server: tuple[MlflowServer, Store], empty_store: Path) -> Iterator[tuple[MlflowServer, Store]]:
+    """That server, killed, and its store without runs."""
+    server, store = sqlite_server
+    server.kill()
+    for path in store.path.parent.glob("mlflow.db*"):
+        path.unlink()
+    shutil.copy(empty_store, store.path)
+    yield server, store
+    server.revive()
+
+
 @pytest.fixture(scope="session")
 def database() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A real PostgreSQL: the address of its database for MLflow, and its process."""

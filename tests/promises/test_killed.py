@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -32,7 +31,7 @@ from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
 from kedro_mlflow_metrics.journal.session import Note, notes_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.minutes
 FAULTS = int(os.environ.get("FAULTS", "2"))
@@ -166,21 +165,13 @@ def dice(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(f"{SEED} {request.node.name}")
 
 
-@pytest.fixture(scope="module")
-def any_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    folder = tmp_path_factory.mktemp("server")
-    server = MlflowServer(f"sqlite:///{folder}/mlflow.db", folder)
-    yield server
-    server.close()
-
-
 @pytest.fixture(params=["server", "sqlite"])
 def where(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def case(project: Project, kedro: WarmKedro, request: pytest.FixtureRequest, empty_store: Path) -> Case:
+def case(project: Project, kedro: WarmKedro, request: pytest.FixtureRequest) -> Case:
     """Against a server with an empty store; a test that asks `where` meets a database in process too."""
     project.catalog(CATALOG)
     project.pipeline(PIPELINES / "killed.py")
@@ -190,13 +181,9 @@ def case(project: Project, kedro: WarmKedro, request: pytest.FixtureRequest, emp
     logging.write_text(logging.read_text().replace("loggers: {", quiet))
     if "where" in request.fixturenames and request.getfixturevalue("where") == "sqlite":
         return Case(project, kedro, None, project.store)
-    server = request.getfixturevalue("any_server")
-    server.kill()
-    for path in server.log.parent.glob("mlflow.db*"):
-        path.unlink()
-    shutil.copy(empty_store, server.log.parent / "mlflow.db")
+    server, store = request.getfixturevalue("dead_server")
     project.settings(f"tracking_uri: {server.start().uri}\n")
-    return Case(project, kedro, server, Store(server.log.parent / "mlflow.db"))
+    return Case(project, kedro, server, store)
 
 
 @pytest.mark.parametrize("moment", range((FAULTS + 1) // 2))

@@ -6,10 +6,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from support.bench import until
@@ -23,22 +20,10 @@ SECONDS = 5 if FAULTS > 1 else 2
 NAMES = ("first", "m", "n", "last")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    folder = tmp_path_factory.mktemp("late-server")
-    server = MlflowServer(f"sqlite:///{folder}/mlflow.db", folder)
-    yield server
-    server.close()
-
-
 @pytest.fixture
-def late(project: Project, server: MlflowServer, empty_store: Path) -> Project:
+def late(project: Project, dead_server: tuple[MlflowServer, Store]) -> Project:
     """A project whose server does not answer yet."""
-    server.kill()
-    for path in server.log.parent.glob("mlflow.db*"):
-        path.unlink()
-    shutil.copy(empty_store, server.log.parent / "mlflow.db")
-    project.store = Store(server.log.parent / "mlflow.db")
+    server, project.store = dead_server
     project.catalog("".join(f"{name}: {{type: kedro_mlflow_metrics.MlflowMetricsDataSet}}\n" for name in NAMES))
     project.pipeline(PIPELINES / "late.py")
     project.settings(f"tracking_uri: {server.uri}\n")
@@ -47,14 +32,16 @@ def late(project: Project, server: MlflowServer, empty_store: Path) -> Project:
 
 @pytest.mark.parametrize("time_of", range(FAULTS))
 @pytest.mark.parametrize("how", ["SequentialRunner", "fork", "spawn"])
-def test_the_server_comes_late(late: Project, kedro: WarmKedro, server: MlflowServer, how: str, time_of: int) -> None:
+def test_the_server_comes_late(
+    late: Project, kedro: WarmKedro, dead_server: tuple[MlflowServer, Store], how: str, time_of: int
+) -> None:
     """Points are to be seen while the pipeline runs; one run, exact points and steps, one folder, FINISHED."""
     runner, context = ("ParallelRunner", how) if how != "SequentialRunner" else (how, "fork")
     folders = late.root / ".kedro_mlflow_metrics/runs"
     command = kedro.start(late.root, "run", "--runner", runner, env={"KEDRO_MP_CONTEXT": context})
     until(lambda: list(folders.glob("*")) or not command.alive, 60)
     time.sleep(SECONDS)
-    server.start()
+    dead_server[0].start()
     points = {"m.loss"} if how == "SequentialRunner" else {"m.loss", "n.loss"}
     until(lambda: points <= set(late.store.points()) or not command.alive, 60)
     assert command.alive, command.output
