@@ -18,7 +18,7 @@ _lock = process.inherited_lock()
 _loans: list[Mapping[str, str]] = []
 _before: dict[str, str | None] = {}
 _URI, _SERVICE = "MLFLOW_TRACKING_URI", "mlflow.tracking._tracking_service.utils"
-_uris_before: list[tuple[str | None, str]] = []  # what was set, and MLflow's address, when each address was lent
+_uri_before: list[tuple[str | None, str]] = []  # what was set, and MLflow's address, when the first one was lent
 
 
 def own(name: str) -> str | None:
@@ -30,7 +30,7 @@ def own(name: str) -> str | None:
 def own_uri() -> str:
     """Return the address that MLflow has from the user, whatever is on loan; empty if MLflow is not loaded."""
     with _lock:
-        return _uris_before[0][1] if _uris_before else _address()
+        return _uri_before[0][1] if _uri_before else _address()
 
 
 def lend(variables: Mapping[str, str]) -> Mapping[str, str]:
@@ -44,8 +44,8 @@ def lend(variables: Mapping[str, str]) -> Mapping[str, str]:
         for name in loan:
             _before.setdefault(name, os.environ.get(name))
         if _URI in loan:
-            address = _address()
-            _uris_before.append((_set_uri(None, loan[_URI]), address))
+            address, given = _address(), _set_uri(None, loan[_URI])
+            _uri_before[:] = _uri_before or [(given, address)]
         os.environ.update(loan)
         return loan
 
@@ -57,9 +57,9 @@ def take_back(loan: Mapping[str, str]) -> None:
     """
     with _lock:
         _loans[:] = [other for other in _loans if other is not loan]
-        if _uris_before and not any(_URI in other for other in _loans):
-            _set_uri(_uris_before[0][0])
-            _uris_before.clear()
+        if _uri_before and not any(_URI in other for other in _loans):
+            _set_uri(_uri_before[0][0])
+            _uri_before.clear()
         for name in loan:
             left = [other[name] for other in _loans if name in other]
             value = left[-1] if left else _before.pop(name, None)
