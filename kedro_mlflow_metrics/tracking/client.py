@@ -50,7 +50,7 @@ class ClientStore:
     def __init__(self, server: Server, *, create: bool) -> None:
         self.server, self.failed = server, False
         _probe(server, create=create)
-        with self._refusals(create=create), _without_word():
+        with self._refusals(look=False), _without_word():
             from mlflow import MlflowClient
 
             self._client = MlflowClient(server.uri)
@@ -114,9 +114,9 @@ class ClientStore:
         return None if path is None else (path.parent / "mlruns").as_uri()
 
     @contextmanager
-    def _refusals(self, *, create: bool = False) -> Iterator[None]:
+    def _refusals(self, *, look: bool = True) -> Iterator[None]:
         """Turn whatever MLflow or the database raises into one line."""
-        if not create:
+        if look:
             _look(self.server)  # it may have been deleted meanwhile
         with lent(self.server.variables):
             try:
