@@ -126,3 +126,33 @@ def test_a_save_that_comes_when_its_run_is_closed(here):
         until(lambda: "m.late" in here.points(run.info.run_id))
         clock._close(box)
     assert open_journals() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_waits_for_an_outbox_that_is_being_closed(here, mocker, monkeypatch):
+    """Otherwise the child would inherit a request that is half way."""
+    monkeypatch.setattr(outbox, "PATIENCE_SECONDS", 60)
+    metrics, send_file = MlflowMetricsDataSet(prefix="m"), outbox.send_file
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(*arguments, **options):
+        begun.set()
+        may_end.wait(20)
+        yield from send_file(*arguments, **options)
+        ended.set()
+
+    with mlflow.start_run() as run:
+        metrics.save({"a": 0})
+        box = clock.outbox(metrics._stream.last)
+        mocker.patch.object(outbox, "send_file", slow)
+        box.save([Curve("m.b", [1.0], [0], [7])], nullcontext, collect=True)
+        thread = threading.Thread(target=clock.close, args=(box.target,))
+        thread.start()
+        begun.wait(20)
+        threading.Timer(0.5, may_end.set).start()
+        if not (child := os.fork()):
+            os._exit(0)
+        assert ended.is_set()
+        os.waitpid(child, 0)
+        thread.join()
+        assert here.points(run.info.run_id)["m.b"] == [(0, 1.0)]
