@@ -18,8 +18,8 @@ def latest_run(client):
 
 
 def metrics_table(client, run):
-    table = Table(title=f"{run.info.run_name}, {run.info.status}", title_justify="left")
-    table.add_column("key")
+    table = Table(title=f"What MLflow holds of the run '{run.info.run_name}'", title_justify="left")
+    table.add_column("metric")
     for heading in ("points", "last step", "last value"):
         table.add_column(heading, justify="right")
     for key in sorted(run.data.metrics):
@@ -39,8 +39,7 @@ def main():
         sys.exit(f"{STORE} holds no run: run the example first, with `make demo`.")
     console = Console()
     console.print(metrics_table(client, run))
-    console.print("\nSee the curves in MLflow's own pages:\n")
-    print("  .venv/bin/mlflow ui --backend-store-uri sqlite:///examples/digits/mlflow.db\n")
+    print("\nSee the curves on MLflow's pages:\n\n  cd examples/digits && ../../.venv/bin/kedro metrics ui\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from kedro_mlflow_metrics.errors import MetricsError, NotThereError
 from kedro_mlflow_metrics.points.forms import from_points
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project import entry
-from kedro_mlflow_metrics.runs.fluent import new_target, source_of, target_of
+from kedro_mlflow_metrics.runs.fluent import new_target, newest_here, source_of, target_of
 from kedro_mlflow_metrics.tracking.active import while_active
 from kedro_mlflow_metrics.views.terminal import reporting
 
@@ -49,8 +49,6 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         test_metrics:
           type: kedro_mlflow_metrics.MlflowMetricsDataSet
           prefix: test
-          load_args:
-            as: last
         ```
 
         Using the Python API:
@@ -181,7 +179,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
 
     def _sinks(self, binding: Binding) -> list[Sink]:
         """Return where points go: a new destination is a file of its own, and a line here."""
-        sinks: list[Sink] = [MlflowSink(partial(reporting, binding.given or binding.name or "metrics"))]
+        sinks: list[Sink] = [MlflowSink(partial(reporting, binding.plain_prefix or "metrics"))]
         if self.filepath is not None and binding.enabled:
             from kedro_mlflow_metrics.kubeflow.metrics_file import MetricsFile
 
@@ -203,10 +201,11 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         form = self._load_args["as"]
         with self._bound() as binding:
             target = source_of(binding, self.run_id, self._stream.last)
-            found = read.load(target, binding.owns, last=form == "last")
-            loaded = from_points(((binding.strip(key), points) for key, points in found), form)
-            if len(loaded):  # a frame has no truth
-                return loaded
+            for each in binding.readings:
+                found = read.load(target, each.owns, last=form == "last")
+                loaded = from_points(((each.strip(key), points) for key, points in found), form)
+                if len(loaded):  # a frame has no truth
+                    return loaded
             if not binding.enabled:
                 raise MetricsError("logging is switched off and nothing was saved in this run")
             run = f"the run {target.record.shown} in {target.server.where}"
@@ -216,13 +215,18 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
         with self._bound() as binding, suppress(NotThereError):
             target = source_of(binding, self.run_id, self._stream.last)
-            return any(True for _ in read.load(target, binding.owns, last=True))
+            return any(True for each in binding.readings for _ in read.load(target, each.owns, last=True))
         return False
 
     def _describe(self) -> dict[str, Any]:
+        binding = self.binding or catalogs.binding_of(self, complete=False)  # Kedro asks for this at each call
+        target = binding.target or newest_here(binding, self._stream.last)
         return {
-            "prefix": self.explicit_prefix,
+            "name": binding.name or None,
+            "prefix": binding.plain_prefix,
             "run_id": self.run_id,
+            "run": target and target.record.shown,
+            "where": target and target.server.safe,
             "filepath": None if self.filepath is None else self.filepath.as_posix(),
             "load_args": self._load_args,
             "save_args": self._save_args,

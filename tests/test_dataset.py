@@ -15,6 +15,7 @@ from kedro.io import CachedDataset, DataCatalog, DatasetError
 
 from kedro_mlflow_metrics import MlflowMetricsDataSet, MlflowMetricsDataset
 from kedro_mlflow_metrics.project import catalog as catalogs
+from kedro_mlflow_metrics.project.binding import Binding
 
 
 @pytest.fixture
@@ -34,6 +35,13 @@ class Scores(NamedTuple):
 def saved(data, prefix="m", **load_args):
     MlflowMetricsDataSet(prefix=prefix).save(data)
     return MlflowMetricsDataSet(prefix=prefix, load_args=load_args or None).load()
+
+
+def with_separator(separator):
+    """Return a dataset as the hook of a project with this setting would bind it."""
+    dataset = MlflowMetricsDataSet(prefix="m")
+    dataset.bind(Binding(given="m", separator=separator))
+    return dataset
 
 
 class TestLoad:
@@ -62,6 +70,16 @@ class TestLoad:
     def test_forms(self, run, form, expected):
         """`as` chooses the form."""
         assert saved({"a": 3, "b": [1, 2]}, **{"as": form}) == expected
+
+    @pytest.mark.parametrize(("logged", "read"), [("/", "."), (".", "/")])
+    def test_the_other_separator(self, run, logged, read):
+        """What was logged before the setting changed loads all the same; what stands under the new one comes first."""
+        with_separator(logged).save({"a": 0.5})
+        dataset = with_separator(read)
+        assert dataset.load() == {"a": 0.5}
+        assert dataset.exists()
+        dataset.save({"a": 0.7})
+        assert dataset.load() == {"a": 0.7}
 
     def test_frame(self, run):
         """`frame` has all points, a step that was logged twice too."""
@@ -272,8 +290,11 @@ class TestConstructor:
         assert copy.metadata == {"team": 1}
         assert "MlflowMetricsDataSet(" in str(copy)
         assert copy._describe() == {
+            "name": None,
             "prefix": "p",
             "run_id": None,
+            "run": None,
+            "where": None,
             "filepath": None,
             "load_args": {"as": "auto"},
             "save_args": {"on_invalid": "raise", "names": "nearest", "kubeflow": {}},

@@ -103,4 +103,4 @@ def test_missing_inputs_of_nodes_that_are_left_out(project):
     (project.root / "text").write_text("four")
     project.kedro("run", "--only-missing-outputs")
     assert project.store.points() == {"m.a": [(0, 4.0)]}
-    assert (project.store.run["name"], project.store.run["status"]) == ("__default__", "FINISHED")
+    assert project.store.run["status"] == "FINISHED"

@@ -8,7 +8,7 @@ import click
 
 __all__ = ["commands", "main", "metrics"]
 
-COMMANDS = ("end", "export", "sync", "validate")
+COMMANDS = ("end", "export", "init", "sync", "ui", "validate")
 
 
 class _Lazy(click.Group):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import wraps
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
     from kedro_mlflow_metrics.project.context import Project
 
-__all__ = ["in_project"]
+__all__ = ["in_project", "one_line", "project_of"]
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -31,14 +32,15 @@ def in_project(command: Command) -> Command:
     @click.pass_obj  # type: ignore[arg-type] # click's type does not know what `wraps` returns
     @wraps(command)
     def called(metadata: Any, env: str | None, **options: Any) -> Any:  # noqa: ANN401 - kedro's ProjectMetadata
-        with _one_line():
+        with one_line():
             return command(_here(metadata, env), **options)
 
     return called  # type: ignore[return-value] # click calls it with options alone
 
 
 @contextmanager
-def _one_line() -> Iterator[None]:
+def one_line() -> Iterator[None]:
+    """Show what goes wrong as one line instead of a traceback."""
     try:
         yield
     except MetricsError as exc:
@@ -54,13 +56,13 @@ def _here(metadata: Any, env: str | None) -> Binding:  # noqa: ANN401 - kedro's 
     from kedro_mlflow_metrics.project.binding import Binding
 
     with redirect_stdout(sys.stderr):  # what Kedro logs and the project prints is no answer
-        project = _project(metadata, env)
+        project = project_of(metadata, env)
         settings = project.settings()
         experiment = settings.experiment or project.package
         return Binding(server=project.server(settings), journal=project.journal(settings), experiment=experiment)
 
 
-def _project(metadata: Any, env: str | None) -> Project:  # noqa: ANN401 - kedro's ProjectMetadata, or None
+def project_of(metadata: Any, env: str | None) -> Project:  # noqa: ANN401 - kedro's ProjectMetadata, or None
     """Read the project's context, which runs nothing and builds no dataset; without Kedro's command find it first.
 
     A folder in a project is taken for itself while its own journal holds what a script has left there.
@@ -77,7 +79,9 @@ def _project(metadata: Any, env: str | None) -> Project:  # noqa: ANN401 - kedro
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
-    if metadata is None:
-        bootstrap_project(root)
-    with KedroSession.create(project_path=root, env=env) as session:
-        return Project.of(session.load_context())  # type: ignore[attr-defined] # not in Kedro's abstract session
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Kedro's own doings, which no command is about
+        if metadata is None:
+            bootstrap_project(root)
+        with KedroSession.create(project_path=root, env=env) as session:
+            return Project.of(session.load_context())  # type: ignore[attr-defined] # not in Kedro's abstract session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -32,10 +32,15 @@ class Binding:
     experiment: str = ""  # the experiment of new runs
     enabled: bool = True  # whether anything is logged
 
+    @property
+    def plain_prefix(self) -> str:
+        """What stands before each metric's name and the separator."""
+        return self.name if self.given is None else self.given
+
     @cached_property
     def prefix(self) -> str:
         """What stands before each metric's name, separator included."""
-        return self._with_separator(self.name if self.given is None else self.given)
+        return self._with_separator(self.plain_prefix)
 
     @property
     def label(self) -> str:
@@ -45,6 +50,12 @@ class Binding:
     def owns(self, key: str) -> bool:
         """Tell whether a key of the run is this dataset's: not of one with a longer prefix, nor measured by MLflow."""
         return key.startswith(self.prefix) and not any(map(key.startswith, self._longer))
+
+    @property
+    def readings(self) -> tuple[Binding, ...]:
+        """How its keys may be read: as it is, or with the other separator, that the setting may have had before."""
+        other = "/" if self.separator == "." else "."
+        return (self, replace(self, separator=other)) if self.prefix else (self,)
 
     def strip(self, key: str) -> str:
         """Return the name of a metric of this dataset without the prefix."""

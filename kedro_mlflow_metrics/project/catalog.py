@@ -144,8 +144,12 @@ def sibling_prefixes(catalog: Catalog) -> frozenset[str]:
     return frozenset(prefixes)
 
 
-def binding_of(dataset: MetricsDataset) -> Binding:
-    """Return what is known of a dataset outside a pipeline run, from the newest catalog that holds it."""
+def binding_of(dataset: MetricsDataset, *, complete: bool = True) -> Binding:
+    """Return what is known of a dataset outside a pipeline run, from the newest catalog that holds it.
+
+    It is not ``complete`` without the settings, for which files are read.
+    """
+    from kedro_mlflow_metrics.journal.folder import Journal
     from kedro_mlflow_metrics.project.binding import Binding
 
     for place in _newest_first():
@@ -154,5 +158,9 @@ def binding_of(dataset: MetricsDataset) -> Binding:
         if entry is None:
             continue
         found = entry.bound(Binding(siblings=sibling_prefixes(catalog)))
-        return place.project.bind(found, place.project.settings()) if place.project else found
+        if place.project is None:
+            return found
+        if not complete:
+            return replace(found, journal=Journal(str(place.project.root)))
+        return place.project.bind(found, place.project.settings())
     return Binding(given=dataset.explicit_prefix)

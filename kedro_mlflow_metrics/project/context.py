@@ -44,6 +44,14 @@ class Project(NamedTuple):
         package = getattr(context, "_package_name", None) or PACKAGE_NAME or root.name  # Kedro names it nowhere else
         return cls(root, package, context.env or getattr(loader, "default_run_env", None) or "", loader)
 
+    @property
+    def settings_file(self) -> Path | None:
+        """Where the settings of all environments stand; None without a Kedro project."""
+        if not hasattr(self.config_loader, "conf_source"):
+            return None
+        base = getattr(self.config_loader, "base_env", None) or "base"
+        return Path(self.config_loader.conf_source) / base / f"{CONFIG_KEY}.yml"
+
     def settings(self) -> Settings:
         """Read the settings file; no file means all defaults."""
         from kedro_mlflow_metrics.project.settings import read_settings
@@ -98,10 +106,14 @@ class Project(NamedTuple):
             return {}
 
 
+_CHOICES = ("tags", "node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "namespaces", "namespace")
+
+
 class RunRequest(NamedTuple):
     """What Kedro was asked to run, whatever its version calls it."""
 
     pipelines: tuple[str, ...]  # the names of the pipelines
+    asked: Mapping[str, str]  # what chose its nodes, under Kedro's own names
     parameters: Mapping[str, Any]  # the runtime parameters
     run_id: str  # Kedro's own id of the run
     version: str  # Kedro's version
@@ -112,10 +124,15 @@ class RunRequest(NamedTuple):
         names = run_params.get("pipeline_names") or [run_params.get("pipeline_name") or "__default__"]
         return cls(
             pipelines=tuple(map(str, names)),
+            asked={name: _listed(run_params[name]) for name in _CHOICES if run_params.get(name)},
             parameters=run_params.get("runtime_params") or run_params.get("extra_params") or {},
             run_id=str(run_params.get("run_id") or run_params.get("session_id") or ""),
             version=str(run_params.get("kedro_version") or ""),
         )
+
+
+def _listed(chosen: str | Collection[object]) -> str:
+    return chosen if isinstance(chosen, str) else ", ".join(map(str, chosen))
 
 
 def _names(pipelines: Collection[str]) -> str:

@@ -16,24 +16,38 @@ from kedro_mlflow_metrics.tracking.environment import own
 __all__ = ["RunSettings", "Settings", "read_settings", "seconds"]
 
 FILE = "kedro_mlflow_metrics.yml"
+FIELDS = ("pipeline", "started", "env", "project")  # of a run's name
 
 
 class RunSettings(Model):
     """What the run is called, whether nodes find it active, and whether the machine is measured.
 
     Attributes:
-        name: Name of a new run; the pipeline's name by default.
+        name: Name of a new run, with fields for the pipeline, its local start, the Kedro environment and the project.
         tags: Tags of a new run.
         key: Runs of several sessions that share this key are one MLflow run.
         active: Whether ``mlflow.log_metric`` inside a node lands in this run.
         system_metrics: Whether MLflow measures the machine; its environment variable stands above it.
     """
 
-    name: str | None = None
+    name: str = "{pipeline} {started}"
     tags: dict[str, str] = Field(default_factory=dict)
     key: str | None = None
     active: bool = True
     system_metrics: bool | None = None
+
+    @validator("name")
+    @classmethod
+    def _has_known_fields(cls, name: str) -> str:
+        accepted = "accepted: {pipeline}, {started}, {env}, {project}"
+        try:
+            name.format(**dict.fromkeys(FIELDS, ""))
+        except KeyError as exc:
+            field = str(exc.args[0])
+            raise ValueError(f"there is no field {{{field}}}; {did_you_mean(field, FIELDS) or accepted}") from None
+        except (ValueError, IndexError, AttributeError):
+            raise ValueError(f"a field cannot be read; {accepted}; a brace itself is {{{{ or }}}}") from None
+        return name
 
     @validator("tags", before=True)
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
@@ -14,6 +15,7 @@ from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.journal.folder import Record
 from kedro_mlflow_metrics.journal.session import Session
 from kedro_mlflow_metrics.process import now
+from kedro_mlflow_metrics.project import git
 from kedro_mlflow_metrics.tracking import runs
 from kedro_mlflow_metrics.tracking.active import active_elsewhere
 from kedro_mlflow_metrics.tracking.address import safe_uri
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_mlflow_metrics.project.binding import Binding
-    from kedro_mlflow_metrics.project.context import RunRequest
+    from kedro_mlflow_metrics.project.context import Project, RunRequest
     from kedro_mlflow_metrics.project.settings import Settings
     from kedro_mlflow_metrics.tracking.address import Server
 
@@ -48,10 +50,12 @@ class Chosen(NamedTuple):
 class Chooser:
     """Chooses the run of a pipeline, or raises `TrackingError` before anything is computed."""
 
-    def __init__(self, about: Binding, settings: Settings, request: RunRequest, *, saves: bool) -> None:
+    def __init__(
+        self, project: Project, about: Binding, settings: Settings, request: RunRequest, *, saves: bool
+    ) -> None:
         """Ask nobody yet."""
         self.server, self.journal, self.experiment = about.server, about.journal, about.experiment
-        self.settings, self.request, self.saves = settings, request, saves
+        self.project, self.settings, self.request, self.saves = project, settings, request, saves
 
     def choose(self) -> Chosen | None:
         """Find the run by the order of precedence, or open a new one if the pipeline saves metrics."""
@@ -98,6 +102,7 @@ class Chooser:
         record, active = self._new_record(), self.settings.run.active
         safe = {tag: safe_uri(text) for tag, text in record.tags.items()}
         local = Target(self.server, self.journal, replace(record, tags=safe), active=active)
+        new = self.server.local if self.server.local and not self.server.local.exists() else None
         note = Session(local.folder, local.record, owner=True)  # should this process die before the answer is here
         try:
             info = create(self.server, record, new=True)
@@ -111,6 +116,8 @@ class Chooser:
         except BaseException:
             note.leave()
             raise
+        if new and git.would_add(new):
+            log.warning("Git does not ignore %s; 'kedro metrics init' adds it to .gitignore", new.name)
         target = Target.of(self.server, self.journal, info, record, active=active)
         other = Session(target.folder, target.record, owner=True)
         note.drop()
@@ -118,7 +125,8 @@ class Chooser:
 
     def _new_record(self) -> Record:
         """Say what a new run is to be."""
-        name = self.settings.run.name or "+".join(self.request.pipelines)
+        start_time = now()
+        name = self._name(start_time)
         experiment_id, experiment = runs.asked_for(self.server, self.experiment)
         return Record(
             self.server.portable(self.journal.base),
@@ -129,12 +137,24 @@ class Chooser:
             experiment_id=experiment_id,
             run_key=self.settings.run.key or _run_key(),
             tags=runs.with_context(self._tags(), name),
-            start_time=now(),
+            start_time=start_time,
+        )
+
+    def _name(self, start_time: int) -> str:
+        project = self.project.package
+        return self.settings.run.name.format(
+            pipeline="+".join(project if name == "__default__" else name for name in self.request.pipelines),
+            started=datetime.fromtimestamp(start_time // 1000).strftime("%Y-%m-%d %H:%M:%S"),  # noqa: DTZ006 - the user's
+            env=self.project.env,
+            project=project,
         )
 
     def _tags(self) -> dict[str, str]:
         own_tags = {
             "kedro.pipeline": "+".join(self.request.pipelines),
+            **{f"kedro.{name}": chosen for name, chosen in self.request.asked.items()},
+            "kedro.runtime_params": ", ".join(map(str, self.request.parameters)),  # names alone: values may be secret
+            "mlflow.source.git.commit": git.commit(self.project.root),  # MLflow looks where the kedro command stands
             "kedro.env": self.journal.env,
             "kedro.run_id": self.request.run_id,
             "kedro.version": self.request.version,

@@ -15,6 +15,8 @@ from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.points.curves import count
 from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking.address import page
+from kedro_mlflow_metrics.views.terminal import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -57,10 +59,12 @@ def end(
         if not record.experiment_id:  # joined while MLflow did not answer
             with suppress(MetricsError):
                 record = replace(record, experiment_id=runs.look_at(target.server, record.run_id).experiment_id)
-        where = f"{target.server.safe}, run {record.name!r}, id {record.run_id}"
-        if target.server.http:
-            where = f"{target.server.safe}/#/experiments/{record.experiment_id}/runs/{record.run_id}"
-        log.info("Metrics are in MLflow: %s" if logged or has_points(target) else "Nothing was logged to: %s", where)
+        safe, something = target.server.safe, logged or has_points(target)
+        told = "Metrics are in MLflow" if something else "Nothing was logged"
+        log.info("%s: run %r, id %s, in %s", told, record.name, record.run_id, safe)
+        if something:
+            pages = target.server.http and page(safe, record.experiment_id, record.run_id)
+            print_line(f"See the charts: {pages or target.journal.command('ui')}")
     if pipelines and status == "FAILED" and record.run_id:
         log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", record.run_id)
     return trouble

@@ -20,9 +20,10 @@ from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
 
-__all__ = ["new_target", "source_of", "target_of"]
+__all__ = ["ended", "new_target", "newest_here", "source_of", "target_of"]
 
 _NO_RUN = "give the entry a run_id, start the pipeline with --params mlflow_run_id=..., or save metrics first"
+_ended: process.Own[dict[str, Target]] = process.Own(dict)  # by project, the run of its last pipeline
 _addresses: process.Own[set[str]] = process.Own(set)  # whose leftovers are seen to
 
 
@@ -49,14 +50,28 @@ def _is(last: Target | None, run_id: str, uri: str) -> bool:
 
 
 def source_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target:
-    """Return the run that a dataset reads from: the one that it would write to, or the one that it wrote to last."""
+    """Return the run that a dataset reads from: the one that it would write to, or else the newest of this process."""
     if run_id == find.LATEST and binding.enabled:
         here = replace(binding, server=_server(binding), experiment=binding.experiment or "Default")
         return find.newest(here, binding.owns)
-    target = target_of(binding, run_id, last) or last
+    target = target_of(binding, run_id, last) or newest_here(binding, last)
     if target is None:
         raise NotThereError("there is no MLflow run to load from", _NO_RUN)
     return target
+
+
+def newest_here(binding: Binding, last: Target | None) -> Target | None:
+    """Return the newer of the run that a dataset wrote to last and that of the project's last pipeline in this process.
+
+    In a notebook these differ: Kedro makes a catalog of its own for each run.
+    """
+    known = [target for target in (last, _ended.value.get(binding.journal.root)) if target is not None]
+    return max(known, key=lambda target: target.record.start_time, default=None)
+
+
+def ended(target: Target) -> None:
+    """Remember the run of a pipeline that has ended."""
+    _ended.value[target.journal.root] = target
 
 
 def _target(binding: Binding, run: RunInfo, uri: str | None = None) -> Target:

@@ -21,6 +21,7 @@ from kedro_mlflow_metrics.project.binding import Binding
 from kedro_mlflow_metrics.runs.choose import Chooser, experiment_of
 from kedro_mlflow_metrics.runs.ending import end
 from kedro_mlflow_metrics.runs.find import LATEST
+from kedro_mlflow_metrics.runs.fluent import ended
 from kedro_mlflow_metrics.tracking import active, system_metrics
 from kedro_mlflow_metrics.tracking.environment import lend, take_back
 from kedro_mlflow_metrics.tracking.store import RunInfo
@@ -95,7 +96,7 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
         _open.value.append(OpenRun(catalog, None, [], (), base.target))
         return
     _refuse_latest(saving)
-    chooser = Chooser(base, settings, request, saves=any(entry.dataset.run_id is None for entry in saving))
+    chooser = Chooser(project, base, settings, request, saves=any(entry.dataset.run_id is None for entry in saving))
     for run_id in sorted({entry.dataset.run_id for entry in entries} - {None, LATEST}):
         chooser.look_at(run_id, needed=any(run_id == entry.dataset.run_id for entry in entries if entry not in saving))
     chosen = chooser.choose()
@@ -228,6 +229,7 @@ def finish(run: OpenRun, status: str) -> None:
             system_metrics.stop(run.monitor)
             target = run.chosen.target
             troubles.append(end(target, run.notes[target], status, owner=run.chosen.owner, pipelines=True))
+            ended(target)
     finally:
         for loan in run.loans:
             take_back(loan)

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Server", "absolute", "default_uri", "safe_uri", "same_store"]
+__all__ = ["Server", "absolute", "default_uri", "page", "safe_uri", "same_store"]
 
 _LONGEST = 300  # characters of a foreign message: a few lines of a terminal
 _SCHEME = re.compile(r"[\w+.-]{2,}:")  # one letter is a drive
@@ -104,6 +104,18 @@ def safe_uri(uri: str) -> str:
     if not parts.netloc:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def page(pages: str, experiment_id: str, run_id: str = "") -> str:
+    """Return the link to the charts of a run, or to the runs of an experiment.
+
+    Args:
+        pages: Where MLflow's pages are served.
+        experiment_id: The experiment.
+        run_id: The run.
+    """
+    what = f"runs/{run_id}/model-metrics" if run_id else "runs?workflowType=machine_learning"
+    return f"{pages}/#/experiments/{experiment_id}/{what}"
 
 
 def absolute(uri: str, base: Path) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "end_lost",
     "experiment_id",
     "find_or_create",
+    "known_experiment",
     "look_at",
     "newest",
     "with_context",
@@ -95,9 +96,14 @@ def newest(server: Server, ident: str, name: str, most: int) -> list[tuple[RunIn
     The id and the name of the experiment are those that `asked_for` returns.
     """
     store = open_store(server)
-    if not ident and (found := store.experiment(name)) is not None:
-        ident = found[0]
+    ident = ident or known_experiment(server, name)
     return store.search(ident, "", NEWEST_FIRST, most) if ident else []
+
+
+def known_experiment(server: Server, name: str) -> str:
+    """Return the id of an experiment of that name, empty if there is none."""
+    found = open_store(server).experiment(name)
+    return "" if found is None else found[0]
 
 
 def with_context(tags: Mapping[str, str], name: str) -> dict[str, str]:

@@ -12,9 +12,15 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-__all__ = ["print_table", "progress_bar", "reporting"]
+__all__ = ["print_line", "print_table", "progress_bar", "reporting"]
 
 PATIENCE_SECONDS = 2.0
+
+
+def print_line(text: str) -> None:
+    """Print a line as it is: Kedro's log would wrap a link, which nobody can click then."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, stderr: bool = False) -> None:

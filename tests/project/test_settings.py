@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 from support.project import ENTRY
+
+from kedro_mlflow_metrics.errors import SettingsError
+from kedro_mlflow_metrics.project.settings import read_settings
 
 
 @pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
@@ -65,8 +70,8 @@ def test_not_active(project):
             return {"__default__": pipeline([node(own, None, "m")])}
     """)
     project.kedro("run")
-    points = {run["name"]: project.store.points(run["run_uuid"]) for run in project.store.runs}
-    assert points == {"__default__": {"m.a": [(0, 1.0)]}, "own": {"mine": [(0, 1.0)]}}
+    points = {run["name"].split()[0]: project.store.points(run["run_uuid"]) for run in project.store.runs}
+    assert points == {"proj": {"m.a": [(0, 1.0)]}, "own": {"mine": [(0, 1.0)]}}
 
 
 def test_environment_wins_over_the_file(simple, store):
@@ -75,3 +80,41 @@ def test_environment_wins_over_the_file(simple, store):
     simple.kedro("run", env={"MLFLOW_TRACKING_URI": store.uri, "MLFLOW_EXPERIMENT_NAME": "env"})
     assert store.experiment(store.run["run_uuid"]) == "env"
     assert not (simple.root / "other.db").exists()
+
+
+def test_the_name_of_a_run(simple):
+    """It is the pipeline and its local start, the default pipeline by the project; or what the setting says of them."""
+    simple.kedro("run")
+    simple.kedro("run", "--pipeline", "breaks", env={"TZ": "Asia/Kolkata"}, fails=True, cold=True)
+    simple.settings("run: {name: '{project}/{env}: {pipeline}, {{{started}}}'}\n")
+    simple.kedro("run")
+    rows = simple.store.rows("SELECT name, start_time / 1000 FROM runs ORDER BY start_time")
+    india = timezone(timedelta(hours=5, minutes=30))
+    starts = [
+        datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M:%S")
+        for (_, at), zone in zip(rows, (None, india, None), strict=True)
+    ]
+    assert [name for name, _ in rows] == [
+        f"proj {starts[0]}",
+        f"breaks {starts[1]}",
+        f"proj/local: proj, {{{starts[2]}}}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("{pipline}", "there is no field {pipline}; did you mean 'pipeline'?"),
+        ("{user}", "there is no field {user}; accepted: {pipeline}, {started}, {env}, {project}"),
+        ("{", "a field cannot be read; accepted: {pipeline}, {started}, {env}, {project}; a brace itself is {{ or }}"),
+        (
+            "{started:%H}",
+            "a field cannot be read; accepted: {pipeline}, {started}, {env}, {project}; a brace itself is {{ or }}",
+        ),
+    ],
+)
+def test_a_field_of_a_name_that_is_none(name, told):
+    """It is refused when the settings are read, not after a training."""
+    with pytest.raises(SettingsError) as error:
+        read_settings({"run": {"name": name}}, {})
+    assert str(error.value).endswith(told)

@@ -44,9 +44,11 @@ def test_a_pipeline_inside_a_node(project):
     """Both runs have their own points and end as FINISHED; the outer one is active again."""
     project.catalog(ENTRY)
     project.pipeline(NESTED)
-    assert "ACTIVE __default__" in project.kedro("run").stdout
-    found = {run["name"]: (run["status"], project.store.points(run["run_uuid"])) for run in project.store.runs}
-    assert found == {"__default__": ("FINISHED", {"m.a": [(0, 1)]}), "inner": ("FINISHED", {"m.b": [(0, 2)]})}
+    assert "ACTIVE proj 20" in project.kedro("run").stdout
+    found = {
+        run["name"].split()[0]: (run["status"], project.store.points(run["run_uuid"])) for run in project.store.runs
+    }
+    assert found == {"proj": ("FINISHED", {"m.a": [(0, 1)]}), "inner": ("FINISHED", {"m.b": [(0, 2)]})}
 
 
 def test_sessions_of_one_key_that_end_together(bench):

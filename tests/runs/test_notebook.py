@@ -99,3 +99,47 @@ def test_a_run_in_another_thread(notebook):
         ["RUNNING", "KILLED", "0"],
         ["FINISHED", "KILLED", "0"],
     ]
+
+
+def test_the_newest_run_loads(project):
+    """Though Kedro makes a catalog of its own for each run; what is shown of an entry says which run that is."""
+    project.catalog(ENTRY)
+    project.pipeline("""
+        from kedro.pipeline import node, pipeline
+
+        def register_pipelines():
+            return {"__default__": pipeline([node(lambda lr: {"a": lr}, "params:lr", "m")])}
+    """)
+    project.write("conf/base/parameters.yml", "lr: 1\n")
+    cells = [
+        "%load_ext kedro.ipython",
+        "print('SHOWN', catalog['m'])",
+        "_ = session.run()",
+        "print('LOADED', catalog.load('m'))",
+        "print('SHOWN', catalog['m'])",
+        "open('conf/base/parameters.yml', 'w').write('lr: 2')",
+        "%reload_kedro",
+        "print('LOADED', catalog.load('m'))",
+        "_ = session.run()",
+        "print('LOADED', catalog.load('m'), catalog.exists('m'))",
+        "%reload_kedro",
+        "catalog['m'].save({'a': 3})",
+        "print('LOADED', catalog.load('m'))",
+    ]
+    code = f"""
+        from IPython.core.interactiveshell import InteractiveShell
+        shell = InteractiveShell.instance()
+        for cell in {cells!r}:
+            shell.run_cell(cell).raise_error()
+    """
+    out = project.python(code, env={"IPYTHONDIR": str(project.root / "ipython")})
+    assert [line for line in out.splitlines() if line.startswith("LOADED")] == [
+        "LOADED {'a': 1.0}",
+        "LOADED {'a': 1.0}",
+        "LOADED {'a': 2.0} True",
+        "LOADED {'a': 3.0}",
+    ]
+    first, second = [line for line in out.splitlines() if line.startswith("SHOWN")]
+    assert "(name='m', prefix='m', load_args=" in first
+    run = project.store.runs[0]["run_uuid"]
+    assert f"(name='m', prefix='m', run='{run}', where='{project.store.uri}', load_args=" in second

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -63,14 +64,16 @@ def test_the_example_of_the_origin(project, prefix, expected):
         f"{expected}metric2": [(1, 1.1), (2, 1.2)],
     }
     run = project.store.run
-    assert (run["status"], run["name"]) == ("FINISHED", "__default__")
+    assert run["status"] == "FINISHED"
+    assert run["name"].startswith("proj 20")
     assert project.store.experiment(run["run_uuid"]) == "proj"
     tags = project.store.tags(run["run_uuid"])
     assert tags["kedro.pipeline"] == "__default__"
     assert tags["kedro.env"] == "local"
     assert {"kedro.run_id", "kedro.version", "mlflow.user", "mlflow.source.name"} <= set(tags)
     assert "lowercase 's'" not in out
-    assert f"Metrics are in MLflow: {project.store.uri}" in out
+    told = f"Metrics are in MLflow: run {run['name']!r}, id {run['run_uuid']}, in {project.store.uri}\n"
+    assert f"{told}See the charts: kedro metrics ui\n" in out
 
 
 def test_failed(simple):
@@ -245,5 +248,33 @@ def test_a_run_without_a_point(simple):
         """)
     out = simple.kedro("run").stdout
     assert "Metrics are in MLflow" not in out
-    assert "Nothing was logged to: " in out
+    assert "Nothing was logged: run 'proj 20" in out
+    assert "See the charts" not in out
     assert (simple.store.run["status"], simple.store.points()) == ("FINISHED", {})
+
+
+def test_the_tags_say_what_kedro_was_asked_for(project):
+    """Tags and nodes, runtime parameters by name, and the commit of the project, wherever the kedro command stands."""
+    project.catalog(ENTRY)
+    project.pipeline("""
+        from kedro.pipeline import node, pipeline
+
+        def register_pipelines():
+            made = node(lambda p: {"a": p}, "params:rate", "m", name="make", tags="fast")
+            return {"__default__": pipeline([made]), "training": pipeline([made])}
+        """)
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+        subprocess.run(["git", *command], cwd=project.root, check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project.root, check=True, capture_output=True, text=True)
+    asked = ("--pipeline", "training", "--tags", "fast", "--to-nodes", "make", "--params", "rate=0.5,secret=hush")
+    project.kedro("run", *asked)
+    tags = project.store.tags(project.store.run["run_uuid"])
+    assert {name: tags.get(f"kedro.{name}") for name in ("pipeline", "tags", "to_nodes", "from_nodes")} == {
+        "pipeline": "training",
+        "tags": "fast",
+        "to_nodes": "make",
+        "from_nodes": None,
+    }
+    assert tags["kedro.runtime_params"] == "rate, secret"
+    assert "hush" not in str(tags)
+    assert tags["mlflow.source.git.commit"] == head.stdout.strip()

@@ -1,0 +1,103 @@
+"""Draw the pictures of the docs, with `make pictures`: run the example, and look at it as a user would."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).parents[1]
+HERE = ROOT / "docs/pictures"
+BIN = Path(sys.executable).parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.browser import CHARTS, browser_page  # noqa: E402 - it stands beside the tests
+
+
+def terminal(command: list[object], folder: Path, columns: int) -> str:
+    """Run a command on a terminal and return what it showed, colours too."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50"}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    if process.wait():
+        sys.exit(shown.decode())
+    return shown.decode().replace("\r\n", "\n")
+
+
+def draw(name: str, title: str, shown: str, columns: int, last: int) -> None:
+    """Draw the last lines of a terminal."""
+    lines = [line.rstrip() for line in shown.rstrip().split("\n")][-last:]
+    console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Text.from_ansi("\n".join(lines)), soft_wrap=True)
+    console.save_svg(str(HERE / name), title=title)
+
+
+@contextmanager
+def pages(project: Path, *run: str) -> Iterator[str]:
+    """Lend the link that ``kedro metrics ui`` prints."""
+    command = [sys.executable, "-m", "kedro_mlflow_metrics", "ui", *run, "--no-browser", "--port", "5017"]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main() -> None:
+    """Run the example with both separators, and draw what the terminal and MLflow's pages show."""
+    with tempfile.TemporaryDirectory() as folder:
+        for separator, name in ((".", "dot"), ("/", "slash")):
+            project = Path(folder, name)
+            shutil.copytree(
+                ROOT / "examples/digits", project, ignore=shutil.ignore_patterns("mlflow.db*", ".kedro_ml*")
+            )
+            Path(project, "conf/base/kedro_mlflow_metrics.yml").write_text(f'separator: "{separator}"\n')
+            shown = terminal([BIN / "kedro", "run"], project, 100)
+            if name == "dot":
+                draw("run.svg", "kedro run", shown, 100, 24)
+                for pipeline in ("network", "forests"):
+                    terminal([BIN / "kedro", "run", "--pipelines", pipeline], project, 100)
+                terminal([BIN / "kedro", "run"], project, 100)
+                with pages(project) as link, browser_page() as page:
+                    page.goto(link)
+                    page.get_by_text("digits 20").first.wait_for()
+                    page.wait_for_timeout(3000)
+                    page.screenshot(path=HERE / "runs.png")
+            with pages(project, "latest") as link, browser_page() as page:
+                page.goto(link)
+                page.locator(CHARTS).first.wait_for()
+                page.wait_for_timeout(3000)
+                page.screenshot(path=HERE / f"charts-{name}.png")
+                if name == "dot":
+                    chart = page.locator(
+                        "[data-testid=experiment-view-compare-runs-card]", has_text="training_metrics.loss"
+                    )
+                    chart.first.scroll_into_view_if_needed()
+                    page.wait_for_timeout(1500)
+                    chart.first.screenshot(path=HERE / "curve.png")
+        draw("demo.svg", "make demo", terminal(["make", "-s", "demo"], ROOT, 100), 100, 40)
+
+
+if __name__ == "__main__":
+    main()
