@@ -10,18 +10,6 @@ import time
 import pytest
 from support.project import ENTRY, PIPELINES
 
-ORIGIN = """
-from kedro.pipeline import node, pipeline
-
-def metrics():
-    return {
-        "metric1": {"value": 1.1, "step": 1},
-        "metric2": [{"value": 1.1, "step": 1}, {"value": 1.2, "step": 2}],
-    }
-
-def register_pipelines():
-    return {"__default__": pipeline([node(metrics, None, "my_model_metrics")])}
-"""
 WORKER = """
 import sys
 from kedro.pipeline import node, pipeline
@@ -51,28 +39,19 @@ def new_run(store, status="RUNNING", **tags):
     return run.info.run_id
 
 
-@pytest.mark.parametrize(
-    ("prefix", "expected"), [("", "my_model_metrics."), ("prefix: foo", "foo."), ('prefix: ""', "")]
-)
-def test_the_example_of_the_origin(project, prefix, expected):
-    """The dict of the first user, with the name, an explicit prefix and none."""
-    project.pipeline(ORIGIN)
-    project.catalog(f"my_model_metrics:\n  type: kedro_mlflow_metrics.MlflowMetricsDataSet\n  {prefix}\n")
-    out = project.kedro("run", cold=True).stdout
-    assert project.store.points() == {
-        f"{expected}metric1": [(1, 1.1)],
-        f"{expected}metric2": [(1, 1.1), (2, 1.2)],
-    }
-    run = project.store.run
+def test_a_new_run(simple):
+    """It is named after the pipeline, lies in the project's experiment, has its tags, and one line says where."""
+    out = simple.kedro("run", cold=True).stdout
+    run = simple.store.run
     assert run["status"] == "FINISHED"
     assert run["name"].startswith("proj 20")
-    assert project.store.experiment(run["run_uuid"]) == "proj"
-    tags = project.store.tags(run["run_uuid"])
+    assert simple.store.experiment(run["run_uuid"]) == "proj"
+    tags = simple.store.tags(run["run_uuid"])
     assert tags["kedro.pipeline"] == "__default__"
     assert tags["kedro.env"] == "local"
     assert {"kedro.run_id", "kedro.version", "mlflow.user", "mlflow.source.name"} <= set(tags)
     assert "lowercase 's'" not in out
-    told = f"Metrics are in MLflow: run {run['name']!r}, id {run['run_uuid']}, in {project.store.uri}\n"
+    told = f"Metrics are in MLflow: run {run['name']!r}, id {run['run_uuid']}, in {simple.store.uri}\n"
     assert f"{told}See the charts: kedro metrics ui\n" in out
 
 
