@@ -75,9 +75,12 @@ def offline(tmp_path_factory):
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
     """What kfp 1.8 compiles of the example: each step's template, by name."""
-    folder = tmp_path_factory.mktemp("example")
-    command = [KFP1 / "python", EXAMPLES / "pipeline_v1.py"]
-    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
+    return compiled(EXAMPLES / "pipeline_v1.py", tmp_path_factory.mktemp("example"))
+
+
+def compiled(script: Path, folder: Path) -> dict[str, dict]:
+    """Let a script compile its pipeline in a folder; return its templates."""
+    done = subprocess.run([KFP1 / "python", script], cwd=folder, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return containers(folder / "pipeline_v1.yaml")
 
@@ -171,3 +174,40 @@ def test_a_function_returns_the_file_as_text(example, tmp_path):
         "my_model_metrics-accuracy": (0.75, "PERCENTAGE"),
         "my_model_metrics-mistakes": (1.0, None),
     }
+
+
+def test_a_function_writes_the_file_to_its_output_path(example, tmp_path):
+    """``mlpipeline_metrics_path: OutputPath('Metrics')`` is the output that the origin shows, and has its content."""
+    template = example["measure"]
+    (artifact,) = template["outputs"]["artifacts"]
+    assert artifact == {"name": "mlpipeline-metrics", "path": "/tmp/outputs/mlpipeline_metrics/data"}
+
+    run_pod(template, tmp_path, {artifact["path"]: f"{tmp_path}/outputs/data"})
+    assert read(tmp_path / "outputs/data") == {"accuracy-score": (0.9, "PERCENTAGE")}
+
+
+def test_a_shell_writes_the_file_to_its_output_path(project, example, tmp_path):
+    """``{outputPath: MLPipeline Metrics}`` as ``$0``: what the command exports there has no fault."""
+    template = example["run-and-export"]
+    (artifact,) = template["outputs"]["artifacts"]
+    assert artifact["name"] == "mlpipeline-metrics"
+
+    project.catalog(CATALOG)
+    project.pipeline(PIPELINE)
+    project.write("conf/base/parameters.yml", "epochs: 3\n")
+    run_pod(template, project.root, {artifact["path"]: f"{tmp_path}/outputs/data"})
+    assert read(tmp_path / "outputs/data") == {
+        "my_model_metrics-accuracy": (0.93, "PERCENTAGE"),
+        "my_model_metrics-epochs": (3.0, None),
+        "training_metrics-loss": (1 / 3, None),
+    }
+
+
+@pytest.mark.parametrize("name", ["MLPipeline Metrics", "MLPipeline_Metrics", "mlpipeline_METRICS"])
+def test_the_output_s_name(name, tmp_path):
+    """`MLPipeline Metrics` or `MLPipeline_Metrics` in any case: all give the artifact that Kubeflow collects."""
+    for file in EXAMPLES.glob("*.*"):
+        text = file.read_text(encoding="utf-8")
+        (tmp_path / file.name).write_text(text.replace("MLPipeline Metrics", name), encoding="utf-8")
+    (artifact,) = compiled(tmp_path / "pipeline_v1.py", tmp_path)["run-and-export"]["outputs"]["artifacts"]
+    assert artifact["name"] == "mlpipeline-metrics"

@@ -1,6 +1,7 @@
 """What the origin asked for, statement by statement: the dataset and its hook, then Kubeflow's metrics file.
 
-What needs kfp 1.8 is in ``tests/kfp/test_compile.py``.
+What needs kfp 1.8 is in ``tests/kfp/test_compile.py``: the output's name in any case; the component that writes to its
+output path, the one that returns the text and the one in a shell; the artifact of the compiled template.
 
 What cannot hold here:
 
