@@ -10,7 +10,7 @@ import click
 
 from kedro_mlflow_metrics.cli.common import in_project
 from kedro_mlflow_metrics.delivery import read
-from kedro_mlflow_metrics.journal.disk import replace_file
+from kedro_mlflow_metrics.kubeflow.metrics_file import write_file
 from kedro_mlflow_metrics.runs import find
 from kedro_mlflow_metrics.views.terminal import print_table
 
@@ -78,7 +78,7 @@ def export(  # noqa: PLR0913 - one per option
     if output == "-":
         click.echo(text, nl=False)
     else:
-        replace_file(Path(output), text.encode())
+        write_file(Path(output), text.encode())
 
 
 def _text(target: Target, wanted: Callable[[str], bool], form: str, options: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import threading
@@ -23,10 +24,21 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
 
-__all__ = ["MetricsFile", "write_from_run"]
+__all__ = ["MetricsFile", "write_file", "write_from_run"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 PERIOD_SECONDS = 1.0
+_NOT_BESIDE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file, or write to it where it is all that may be written, as in ``/``. Raises OSError."""
+    try:
+        replace_file(path, content)
+    except OSError as exc:
+        if exc.errno not in _NOT_BESIDE or not path.is_file():
+            raise
+        path.write_bytes(content)
 
 
 class _Content:
@@ -48,7 +60,7 @@ class _Content:
         made = document(self.points, self.manners.__getitem__)
         self.written = time.monotonic()
         try:
-            replace_file(path, made.text.encode())
+            write_file(path, made.text.encode())
         except OSError as exc:
             text = f"the metrics file {path} for Kubeflow cannot be written: {exc.strerror or exc}"
             warned, self._warned = self._warned, True

@@ -14,10 +14,13 @@ What cannot hold here:
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 
 import pytest
 from kedro.io import AbstractDataset
+from support.project import BIN
 
 from kedro_mlflow_metrics import MlflowMetricsDataSet
 from kedro_mlflow_metrics.kubeflow import to_json
@@ -155,6 +158,50 @@ def test_the_dictionary_of_the_example_serialized_as_json(project):
 def test_metrics_are_scalars():
     """Of a curve the file has its last value."""
     assert json.loads(to_json({"loss": [0.7, 0.4]})) == {"metrics": [{"name": "loss", "numberValue": 0.4}]}
+
+
+# Run a command with a root folder of its own: all that is in the old one, and the file of the origin.
+ROOT = """
+set -e
+root=$1 mode=$2
+shift 2
+mkdir "$root"
+mount -t tmpfs none "$root"
+for each in /*; do
+    if [ -L "$each" ]; then cp -P "$each" "$root"
+    elif [ -d "$each" ]; then mkdir "$root$each"; mount --rbind "$each" "$root$each"; fi
+done
+echo old > "$root/mlpipeline-metrics.json"
+mount --bind "$root/mlpipeline-metrics.json" "$root/mlpipeline-metrics.json"
+mount --rbind "$root" "$root"
+mount -o "remount,bind,$mode" "$root"
+chroot "$root" sh -ec 'cd "$0"; "$@" >&2; cat /mlpipeline-metrics.json; ls -A / | grep mlpipeline' "$PWD" "$@"
+"""
+EXPORT = "metrics export latest --format kubeflow-v1 --percentage accuracy-score --output /mlpipeline-metrics.json"
+
+
+@pytest.mark.parametrize(("mode", "command"), [("ro", "run"), ("rw", EXPORT)], ids=["read-only", "mounted"])
+def test_the_file_path_of_the_older_versions(project, tmp_path, mode, command):
+    """``/mlpipeline-metrics.json`` is written where the folder / is read-only, and where the file alone is mounted."""
+    unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-Urm"]
+    probe = [*unshare, "mount", "-t", "tmpfs", "none", tmp_path]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    run(project, {"m": entry(prefix="")}, m={"accuracy-score": 0.9})
+    strict = {"kubeflow": {"percentage": "accuracy-score", "strict": True}}
+    project.catalog(json.dumps({"m": entry(prefix="", filepath="/mlpipeline-metrics.json", save_args=strict)}))
+    done = subprocess.run(
+        [*unshare, "sh", "-c", ROOT, "sh", tmp_path / "root", mode, BIN / "kedro", *command.split()],
+        cwd=project.root,
+        env=project.environment(None),
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    content, end = json.JSONDecoder().raw_decode(done.stdout)
+    assert content == FILE
+    assert done.stdout[end:].split() == ["mlpipeline-metrics.json"]  # and nothing was left beside it
 
 
 @pytest.mark.parametrize(
