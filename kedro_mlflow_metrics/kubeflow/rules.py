@@ -21,7 +21,7 @@ UP_TO_2_17 = "up to 2.17.0"
 AFTER_2_17 = "after 2.17.0"
 
 MAX_BYTES, MAX_METRICS, MAX_NAME = 2**20, 50, 64
-FORMATS = (None, "RAW", "PERCENTAGE", "UNSPECIFIED")
+FORMATS = (None, "RAW", "PERCENTAGE")
 
 # A number alone in a string is taken where it is written as in JSON; other spellings were not tried.
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -55,6 +55,7 @@ class Outcome(Enum):
     STORES_ZERO = "stores 0.0 instead"
     NEVER_STORES = "never stores it, and retries"
     NOT_KNOWN = "is not known to take it"
+    TAKES = "takes that, though its documentation does not"
 
 
 class Finding(NamedTuple):
@@ -79,7 +80,8 @@ def check(content: bytes, *, legacy: bool = False) -> list[Finding]:
         legacy: Judge also for the versions before 1.0, which took fewer names.
 
     Returns:
-        The findings on the whole file, then those on each entry; none if every version takes it all.
+        The findings on the whole file, then those on each entry; none, or none but `Outcome.TAKES`, if every version
+        takes it all.
     """
     verdicts: list[tuple[str, Outcome, str]] = []
     top = _decoded(content, verdicts)
@@ -207,7 +209,9 @@ def _number(value: object) -> _Verdicts:
         yield f"numberValue is {_KINDS[type(value)]}; {instead}", drop, EVERY
     elif value in ("NaN", "Infinity", "-Infinity"):
         yield f"numberValue is the text {_shown(value)}; {instead}", Outcome.NEVER_STORES, EVERY
-    elif not (_JSON_NUMBER.fullmatch(value) and math.isfinite(float(value))):
+    elif _JSON_NUMBER.fullmatch(value) and math.isfinite(float(value)):
+        yield f"numberValue is the text {_shown(value)}; write the number itself", Outcome.TAKES, EVERY
+    else:
         outcome = Outcome.NOT_KNOWN if _LIKE_A_NUMBER.match(value) else drop
         yield f"numberValue is the text {_shown(value)}; {instead}", outcome, EVERY
 
@@ -216,7 +220,8 @@ def _format(value: object) -> _Verdicts:
     if value not in FORMATS:
         coded = isinstance(value, float) and value.is_integer() and -(2**31) <= value < 2**31
         shown = _shown(value) if isinstance(value, str) else _KINDS[type(value)]
-        outcome = Outcome.NOT_KNOWN if coded else Outcome.DROPS_FILE
+        other = Outcome.NOT_KNOWN if coded else Outcome.DROPS_FILE
+        outcome = Outcome.TAKES if value == "UNSPECIFIED" else other
         yield f"format is {shown}; write RAW or PERCENTAGE, or leave it out", outcome, EVERY
 
 

@@ -18,6 +18,8 @@ def files(tmp_path_factory, empty_store):
         "bad": '{"metrics": [{"name": "a", "numberValue": 1}, {"name": "b.c", "numberValue": 1}]}',
         "nan": '{"metrics": [{"name": "a", "numberValue": NaN}]}',
         "twice": '{"metrics": []} {}',
+        "text": '{"metrics": [{"name": "a", "numberValue": "1.5", "format": "UNSPECIFIED"}]}',
+        "both": '{"metrics": [{"name": "a", "numberValue": "1.5"}, {"name": "b.c", "numberValue": 1}]}',
     }
     for name, text in texts.items():
         (project.root / f"{name}.txt").write_text(text)
@@ -34,6 +36,17 @@ def test_validate_a_good_file(files, kedro):
     out = kedro.run(files.root, "metrics", "validate", "good.txt")
     assert "good.txt: Kubeflow takes all of it, since version 1.0." in out
     assert table(out) == []
+
+
+def test_validate_what_is_taken_but_not_documented(files, kedro):
+    """A number as text and the format UNSPECIFIED are notes on a good file; they hide nothing in a bad one."""
+    out = kedro.run(files.root, "metrics", "validate", "text.txt")
+    note = ["takes that, though its documentation does not", "every version"]
+    assert [row[3:] for row in table(out)] == [note, note]
+    assert "text.txt: Kubeflow takes all of it, since version 1.0." in out
+    out = kedro.run(files.root, "metrics", "validate", "both.txt", code=1)
+    assert [row[3] for row in table(out)] == [note[0], "drops this metric"]
+    assert "takes all of it" not in out
 
 
 @pytest.mark.parametrize(

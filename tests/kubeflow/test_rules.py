@@ -19,7 +19,8 @@ UP_TO_2_17 = "up to 2.17.0"
 AFTER_2_17 = "after 2.17.0"
 FILE, METRIC, REST = Outcome.DROPS_FILE, Outcome.DROPS_METRIC, Outcome.DROPS_REST
 IGNORES, MYSQL = Outcome.IGNORES, Outcome.IGNORES_ON_MYSQL
-ZERO, NEVER, NOT_KNOWN = Outcome.STORES_ZERO, Outcome.NEVER_STORES, Outcome.NOT_KNOWN
+ZERO, NEVER = Outcome.STORES_ZERO, Outcome.NEVER_STORES
+NOT_KNOWN, TAKES = Outcome.NOT_KNOWN, Outcome.TAKES
 
 GOOD = '{"name": "loss", "numberValue": 0.25, "format": "RAW"}'
 HALF_KNOWN = [(FILE, NEW), (NOT_KNOWN, OLD)]
@@ -56,9 +57,8 @@ def verdicts(content, *, legacy=False):
         b'{"metrics": null}',
         document('{"name": "a", "numberValue": -1.5e-300, "format": null}'),
         document('{"name": "a", "numberValue": 1, "format": "PERCENTAGE"}'),
-        document('{"name": "a", "numberValue": 1, "format": "UNSPECIFIED"}'),
         document(r'{"\u006eame": "\u0061", "numberValue": 1}'),
-        *(valued(number) for number in ("0", "-0", "1e308", '"0.25"', '"-1E5"', "12345678901234567890")),
+        *(valued(number) for number in ("0", "-0", "1e308", "12345678901234567890")),
         named(*(f"m{number}" for number in range(50))),
         document(GOOD).ljust(2**20),
     ],
@@ -68,6 +68,22 @@ def verdicts(content, *, legacy=False):
 def test_what_every_version_takes_has_no_finding(content, legacy):
     """A good file has none, nor one that reports nothing; both decoders take it."""
     assert check(content, legacy=legacy) == []
+    assert google_takes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        valued('"0.25"'),
+        valued('"-1E5"'),
+        document('{"name": "a", "numberValue": 1, "format": "UNSPECIFIED"}'),
+    ],
+    ids=bytes.decode,
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_is_taken_though_the_documentation_does_not(content, legacy):
+    """A number as text, and the format UNSPECIFIED: every version takes them, and both decoders."""
+    assert verdicts(content, legacy=legacy) == [(0, TAKES, EVERY)]
     assert google_takes(content)
 
 
@@ -177,7 +193,7 @@ def test_an_entry_that_is_not_taken_as_it_is(metric, expected):
     ],
 )
 def test_a_value_that_is_not_taken_as_it_is(number, outcome):
-    """A value is a finite number, or a text that is one as JSON writes it."""
+    """A value is a finite number; a text that is no number as JSON writes it is another matter."""
     assert verdicts(valued(number)) == [(0, outcome, EVERY)]
 
 
@@ -199,7 +215,7 @@ def test_a_value_that_is_not_taken_as_it_is(number, outcome):
     ],
 )
 def test_a_format_that_is_not_taken_as_it_is(unit, outcome):
-    """A format is RAW, PERCENTAGE or UNSPECIFIED; a number may stand for one, which nobody tried."""
+    """A format is one of Kubeflow's words; a number may stand for one, which nobody tried."""
     content = document(f'{{"name": "loss", "numberValue": 1, "format": {unit}}}')
     assert verdicts(content) == [(0, outcome, EVERY)]
 
@@ -341,9 +357,10 @@ def test_all_problems_are_told():
             "loss",
             "format is 'percent'; write RAW or PERCENTAGE, or leave it out",
         ),
+        (valued('"1.5"'), "loss", "numberValue is the text '1.5'; write the number itself"),
         (named("a", "a"), "a", "entry 0 has the same name; keep one of them"),
     ],
-    ids=["plain", "json", "brackets", "newline", "nan", "format", "twice"],
+    ids=["plain", "json", "brackets", "newline", "nan", "format", "text", "twice"],
 )
 def test_a_problem_says_what_is_wrong_and_what_to_write(content, name, problem):
     """The words are plain, on one line, and without square brackets."""
@@ -400,7 +417,7 @@ def test_any_json_is_judged(data, legacy):
 @given(
     names=st.lists(st.from_regex(r"\A[a-z]([-a-z0-9]{0,62}[a-z0-9])?\Z"), max_size=50, unique=True),
     value=st.floats(allow_nan=False, allow_infinity=False),
-    unit=st.sampled_from([None, "RAW", "PERCENTAGE", "UNSPECIFIED"]),
+    unit=st.sampled_from([None, "RAW", "PERCENTAGE"]),
 )
 def test_a_good_file_has_no_finding(names, value, unit):
     """Any finite values under different good names are fine in every version, and reach Kubeflow's message."""

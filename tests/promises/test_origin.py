@@ -237,7 +237,9 @@ def test_a_format_is_percentage_raw_or_not_set():
         {"numberValue": "high"},
         {"numberValue": True},
         {"numberValue": None},
+        {"numberValue": "0.9"},
         {"format": "percentage"},
+        {"format": "UNSPECIFIED"},
     ],
     ids=str,
 )
