@@ -12,7 +12,7 @@ server_venv = $(if $(filter newest,$(1)),.venv,$(if $(filter 2.18.0,$(1)),.venv-
 NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-servers test-kubeflow bench bench-quick lint clean
+.PHONY: help demo test test-oldest test-servers test-kubeflow test-browser pictures bench bench-quick lint clean
 
 help:
 	@echo "make demo           train the example, then show what MLflow holds"
@@ -20,6 +20,8 @@ help:
 	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
 	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
 	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
+	@echo "make test-browser   see where the links to MLflow's pages land; needs Chromium"
+	@echo "make pictures       draw the pictures of the docs anew; needs Chromium"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
 	@echo "make lint           ruff, mypy and who may import whom"
 	@echo "make clean          remove environments, caches and the example's store"
@@ -40,6 +42,12 @@ test-servers: .venv/.stamp $(foreach version,$(SERVERS),$(call server_venv,$(ver
 
 test-kubeflow: .venv-kfp1/.stamp .venv-kfp2/.stamp
 	KFP1=$(KFP1) $(KFP2)/python -m pytest -o addopts="-ra --import-mode=importlib -n2 --dist=worksteal" tests/kfp
+
+test-browser: .venv/.browser
+	$(BIN)/python -m pytest -o addopts="-ra --import-mode=importlib" tests/browser
+
+pictures: .venv/.browser
+	$(BIN)/python examples/pictures.py
 
 bench: .venv/.stamp .peer/.stamp
 	$(BIN)/python benchmarks/saves.py
@@ -66,6 +74,10 @@ clean:
 	python3 -m venv .venv || $(NO_VENV)
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[test,demo,lint]'
+	@touch $@
+
+.venv/.browser: .venv/.stamp
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[browser]'
 	@touch $@
 
 # kedro-mlflow beside us: kept apart, because its hooks would run in every other test too.

@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -19,6 +19,11 @@ from rich.text import Text
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "docs/pictures"
 BIN = Path(sys.executable).parent
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Page
+
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.browser import CHARTS, browser_page  # noqa: E402 - it stands beside the tests
@@ -64,39 +69,43 @@ def pages(project: Path, *run: str) -> Iterator[str]:
         process.wait()
 
 
+def show(page: Page, link: str, what: str) -> None:
+    """Open a link and wait for something on the page; close what MLflow opens beside it."""
+    page.goto(link)
+    page.locator(what).first.wait_for()
+    page.locator("[data-component-id='mlflow.assistant.chat_panel.close']").click()
+    page.wait_for_timeout(3000)
+
+
+def run_example(folder: str, separator: str, name: str) -> tuple[Path, str]:
+    """Run the example in a folder of its own; return that, and what the terminal showed."""
+    project = Path(folder, name)
+    shutil.copytree(ROOT / "examples/digits", project, ignore=shutil.ignore_patterns("mlflow.db*", ".kedro_ml*"))
+    Path(project, "conf/base/kedro_mlflow_metrics.yml").write_text(f'separator: "{separator}"\n')
+    return project, terminal([BIN / "kedro", "run"], project, 100)
+
+
 def main() -> None:
     """Run the example with both separators, and draw what the terminal and MLflow's pages show."""
     with tempfile.TemporaryDirectory() as folder:
-        for separator, name in ((".", "dot"), ("/", "slash")):
-            project = Path(folder, name)
-            shutil.copytree(
-                ROOT / "examples/digits", project, ignore=shutil.ignore_patterns("mlflow.db*", ".kedro_ml*")
-            )
-            Path(project, "conf/base/kedro_mlflow_metrics.yml").write_text(f'separator: "{separator}"\n')
-            shown = terminal([BIN / "kedro", "run"], project, 100)
-            if name == "dot":
-                draw("run.svg", "kedro run", shown, 100, 24)
-                for pipeline in ("network", "forests"):
-                    terminal([BIN / "kedro", "run", "--pipelines", pipeline], project, 100)
-                terminal([BIN / "kedro", "run"], project, 100)
-                with pages(project) as link, browser_page() as page:
-                    page.goto(link)
-                    page.get_by_text("digits 20").first.wait_for()
-                    page.wait_for_timeout(3000)
-                    page.screenshot(path=HERE / "runs.png")
-            with pages(project, "latest") as link, browser_page() as page:
-                page.goto(link)
-                page.locator(CHARTS).first.wait_for()
-                page.wait_for_timeout(3000)
-                page.screenshot(path=HERE / f"charts-{name}.png")
-                if name == "dot":
-                    chart = page.locator(
-                        "[data-testid=experiment-view-compare-runs-card]", has_text="training_metrics.loss"
-                    )
-                    chart.first.scroll_into_view_if_needed()
-                    page.wait_for_timeout(1500)
-                    chart.first.screenshot(path=HERE / "curve.png")
-        draw("demo.svg", "make demo", terminal(["make", "-s", "demo"], ROOT, 100), 100, 40)
+        slash, _ = run_example(folder, "/", "slash")
+        with pages(slash, "latest") as link, browser_page(1200, 640) as page:
+            show(page, link, CHARTS)
+            page.screenshot(path=HERE / "charts-slash.png")
+        dot, shown = run_example(folder, ".", "dot")
+        draw("run.svg", "kedro run", shown, 100, 9)
+        with pages(dot, "latest") as link, browser_page(1200, 640) as page:
+            show(page, link, CHARTS)
+            page.screenshot(path=HERE / "charts-dot.png")
+            page.get_by_placeholder("Search metric charts").fill("training_metrics.loss")
+            page.wait_for_timeout(3000)
+            page.locator("[data-testid=experiment-view-compare-runs-card]").first.screenshot(path=HERE / "curve.png")
+        for pipeline in ("network", "forests"):
+            terminal([BIN / "kedro", "run", "--pipelines", pipeline], dot, 100)
+        with pages(dot) as link, browser_page(1200, 480) as page:
+            show(page, link, "text=network 20")
+            page.screenshot(path=HERE / "runs.png")
+    draw("demo.svg", "make demo", terminal(["make", "-s", "demo"], ROOT, 100), 100, 40)
 
 
 if __name__ == "__main__":

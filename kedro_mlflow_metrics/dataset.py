@@ -202,7 +202,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         with self._bound() as binding:
             target = source_of(binding, self.run_id, self._stream.last)
             for each in binding.readings:
-                found = read.load(target, each.owns, last=form == "last")
+                found = read.load(target, each.owns, last=form == "last", retries=3 if self.binding else 0)
                 loaded = from_points(((each.strip(key), points) for key, points in found), form)
                 if len(loaded):  # a frame has no truth
                     return loaded

@@ -1,4 +1,4 @@
-"""``kedro metrics``: what is done with metrics outside a pipeline. A command is loaded when it is called."""
+"""``kedro metrics``: commands for metrics outside a pipeline. Each is loaded when it is called."""
 
 from __future__ import annotations
 

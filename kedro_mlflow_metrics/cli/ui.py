@@ -79,15 +79,14 @@ def _show(link: str, *, no_browser: bool) -> None:
 
 def _free_port(wanted: int | None) -> int:
     for port in (_PORT, 0) if wanted is None else (wanted,):
-        with socket.socket() as found, suppress(OSError):
-            found.bind(("127.0.0.1", port))
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)) as found:
             return int(found.getsockname()[1])
     raise MetricsError(f"the port {wanted} is taken", "choose another with --port")
 
 
 def _serve(server: Server, port: int) -> subprocess.Popen[bytes]:
     """Start MLflow's server on a store; the address goes by the environment, where nobody else reads its password."""
-    light = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **server.variables}
+    light = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "UVICORN_LOG_LEVEL": "warning", **server.variables}
     return subprocess.Popen(  # noqa: S603 - MLflow's own command
         [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
         env={**light, **os.environ, "MLFLOW_BACKEND_STORE_URI": server.uri},

@@ -24,11 +24,12 @@ __all__ = ["has_points", "last_points", "load"]
 
 
 def load(
-    target: Target, wanted: Callable[[str], bool], *, last: bool = False
+    target: Target, wanted: Callable[[str], bool], *, last: bool = False, retries: int = 0
 ) -> Iterator[tuple[str, Iterable[MetricPoint]]]:
     """Yield the wanted keys in order, each with its points: one key's at a time, so that few are held at once.
 
     The journal is read first: what leaves it meanwhile is in MLflow by then, and what is in both is one point.
+    A pipeline asks for ``retries``; who waits at a prompt is told at once.
     """
     flush(target)
     waiting: dict[str, set[MetricPoint]] = {}
@@ -38,7 +39,7 @@ def load(
     latest: dict[str, MetricPoint] = {}
     histories: Iterator[list[MetricPoint]] = iter(())
     if target.look():
-        store = open_store(target.server)
+        store = open_store(target.server, retries=retries)
         latest = {point.key: point for point in store.get_run(target.record.run_id)[1] if wanted(point.key)}
         keys = sorted(latest)
         histories = ([latest[key]] for key in keys) if last else _histories(store, target.record.run_id, keys)
@@ -50,7 +51,7 @@ def load(
 def has_points(target: Target) -> bool:
     """Tell whether MLflow has a point of a run, as far as it answers."""
     try:
-        return bool(open_store(target.server).get_run(target.record.run_id)[1])
+        return bool(open_store(target.server, retries=0).get_run(target.record.run_id)[1])
     except TrackingError:
         return True
 

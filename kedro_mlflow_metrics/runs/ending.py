@@ -59,11 +59,11 @@ def end(
         if not record.experiment_id:  # joined while MLflow did not answer
             with suppress(MetricsError):
                 record = replace(record, experiment_id=runs.look_at(target.server, record.run_id).experiment_id)
-        safe, something = target.server.safe, logged or has_points(target)
+        something = logged or has_points(target)
         told = "Metrics are in MLflow" if something else "Nothing was logged"
-        log.info("%s: run %r, id %s, in %s", told, record.name, record.run_id, safe)
+        log.info("%s: run %r, id %s, in %s", told, record.name, record.run_id, record.uri)
         if something:
-            pages = target.server.http and page(safe, record.experiment_id, record.run_id)
+            pages = target.server.http and page(target.server.safe, record.experiment_id, record.run_id)
             print_line(f"See the charts: {pages or target.journal.command('ui')}")
     if pipelines and status == "FAILED" and record.run_id:
         log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", record.run_id)

@@ -114,8 +114,8 @@ def page(pages: str, experiment_id: str, run_id: str = "") -> str:
         experiment_id: The experiment.
         run_id: The run.
     """
-    what = f"runs/{run_id}/model-metrics" if run_id else "runs?workflowType=machine_learning"
-    return f"{pages}/#/experiments/{experiment_id}/{what}"
+    runs = f"runs/{run_id}/model-metrics" if run_id else "runs"
+    return f"{pages}/#/experiments/{experiment_id}/{runs}?workflowType=machine_learning"  # not for AI agents
 
 
 def absolute(uri: str, base: Path) -> str:

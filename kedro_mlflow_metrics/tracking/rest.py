@@ -141,7 +141,7 @@ class RestStore:
                 raise refusal
             raise TrackingError(f"{where} cannot be used at the moment: {text}", code=code, retry_after=pause)
         raise TrackingError(
-            f"{where} gave no answer of MLflow's (HTTP {status})",
+            f"{where} did not answer as MLflow does (HTTP {status})",
             "a login page?" if answer.history else "is it the address of a tracking server?",
             code=TrackingError.TOO_LARGE if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else "",
             retry_after=pause,

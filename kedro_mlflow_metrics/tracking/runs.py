@@ -95,14 +95,14 @@ def newest(server: Server, ident: str, name: str, most: int) -> list[tuple[RunIn
 
     The id and the name of the experiment are those that `asked_for` returns.
     """
-    store = open_store(server)
+    store = open_store(server, retries=0)
     ident = ident or known_experiment(server, name)
     return store.search(ident, "", NEWEST_FIRST, most) if ident else []
 
 
 def known_experiment(server: Server, name: str) -> str:
     """Return the id of an experiment of that name, empty if there is none."""
-    found = open_store(server).experiment(name)
+    found = open_store(server, retries=0).experiment(name)
     return "" if found is None else found[0]
 
 

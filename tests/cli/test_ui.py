@@ -23,7 +23,14 @@ def opened(simple, tmp_path):
     def start(*arguments, **env):
         command = [sys.executable, "-m", "kedro_mlflow_metrics", "ui", *arguments]
         environment = {**os.environ, **env, "BROWSER": str(browser)}
-        process = subprocess.Popen(command, cwd=simple.root, env=environment, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            cwd=simple.root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background has it ignored
+        )
         processes.append(process)
         return process, process.stdout.readline().strip(), tmp_path / "opened"
 
@@ -39,8 +46,8 @@ def test_a_local_store(simple, opened, run):
     process, link, noted = opened(*filter(None, [run]))
     pages, _, place = link.partition("/#/")
     ident = simple.store.run["run_uuid"]
-    lands = f"runs/{ident}/model-metrics" if run else "runs?workflowType=machine_learning"
-    assert place == f"experiments/{simple.store.run['experiment_id']}/{lands}"
+    runs = f"runs/{ident}/model-metrics" if run else "runs"
+    assert place == f"experiments/{simple.store.run['experiment_id']}/{runs}?workflowType=machine_learning"
     with urlopen(f"{pages}/api/2.0/mlflow/runs/get?run_id={ident}") as answer:
         assert answer.status == 200
     process.send_signal(signal.SIGTERM if run else signal.SIGINT)

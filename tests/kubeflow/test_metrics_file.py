@@ -123,8 +123,8 @@ LAST = """
 import math
 nan, inf = math.nan, math.inf
 
-def point(value, step, timestamp=1000):
-    return {"value": value, "step": step, "timestamp": timestamp}
+def point(value, step, timestamp=0):
+    return {"value": value, "step": step, "timestamp": 1_700_000_000_000 + timestamp}
 
 DICTS = [
     {"nan_last": point(0.5, 0), "nan": point(nan, 0), "inf_last": point(2, 0), "ninf_last": point(3, 0),
@@ -412,7 +412,7 @@ def test_switched_off(case):
         ),
         (
             {"filepath": "m.json", "save_args": {"kubflow": {}}},
-            "save_args has no 'kubflow'; accepted: on_invalid, kubeflow; did you mean 'kubeflow'?",
+            "save_args has no 'kubflow'; accepted: on_invalid, names, kubeflow; did you mean 'kubeflow'?",
         ),
         (
             {"filepath": "m.json", "versioned": True},

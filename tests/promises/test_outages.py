@@ -171,7 +171,9 @@ def test_fail_at_the_start(bench):
     bench.settings(on_failure="fail")
     bench.proxy.plan = always("500")
     out = bench.run("stream", code=1)
-    assert out.splitlines()[-1].startswith(f"Error: MLflow at {bench.proxy.uri} gave no answer of MLflow's (HTTP 500)")
+    assert out.splitlines()[-1].startswith(
+        f"Error: MLflow at {bench.proxy.uri} did not answer as MLflow does (HTTP 500)"
+    )
     assert not (bench.root / "yielded").exists()
     assert bench.folders == []
 
@@ -182,7 +184,7 @@ def test_fail_in_the_middle(bench):
     bench.proxy.plan = on_batches("404", range(1, 10**6))
     out = bench.run("stream", count=1_000, pause=0.01, code=1)
     assert 1 < bench.yielded < 1_000
-    assert "gave no answer of MLflow's (HTTP 404)" in out.splitlines()[-1]
+    assert "did not answer as MLflow does (HTTP 404)" in out.splitlines()[-1]
     bench.proxy.plan = always("pass")
     bench.sync()
     assert bench.stored == saved(bench.yielded)  # without the one whose save raised

@@ -131,7 +131,7 @@ def test_not_mlflow(simple, gate):
     handler.do_GET = lambda self: self._answer(200, b"<html>login</html>")
     simple.settings(f"tracking_uri: {uri}\non_failure: fail\n")
     assert refused(simple) == (
-        f"MLflow at {uri} gave no answer of MLflow's (HTTP 200); is it the address of a tracking server?"
+        f"MLflow at {uri} did not answer as MLflow does (HTTP 200); is it the address of a tracking server?"
     )
 
 

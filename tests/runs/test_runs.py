@@ -51,7 +51,7 @@ def test_a_new_run(simple):
     assert tags["kedro.env"] == "local"
     assert {"kedro.run_id", "kedro.version", "mlflow.user", "mlflow.source.name"} <= set(tags)
     assert "lowercase 's'" not in out
-    told = f"Metrics are in MLflow: run {run['name']!r}, id {run['run_uuid']}, in {simple.store.uri}\n"
+    told = f"Metrics are in MLflow: run {run['name']!r}, id {run['run_uuid']}, in sqlite:///mlflow.db\n"
     assert f"{told}See the charts: kedro metrics ui\n" in out
 
 
