@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,11 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Server", "absolute", "default_uri", "page", "safe_uri", "same_store"]
+__all__ = ["Server", "absolute", "default_uri", "page", "safe_uri", "same_store", "spelt_right"]
 
 _LONGEST = 300  # characters of a foreign message: a few lines of a terminal
 _SCHEME = re.compile(r"[\w+.-]{2,}:")  # one letter is a drive
+_HOST_AND_PORT = re.compile(r"(?:[^/]*@)?([\w.-]{2,}:\d+(?:/.*)?)")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def safe_uri(uri: str) -> str:
     if parts.scheme and "://" in uri and not parts.netloc and not parts.scheme.startswith(("sqlite", "file")):
         return uri.partition("?")[0]  # a database on a socket, or with its host in the query
     if not parts.netloc:
-        return uri
+        bare = _HOST_AND_PORT.fullmatch(uri)
+        return bare[1] if bare else uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
@@ -116,6 +119,15 @@ def page(pages: str, experiment_id: str, run_id: str = "") -> str:
     """
     runs = f"runs/{run_id}/model-metrics" if run_id else "runs"
     return f"{pages}/#/experiments/{experiment_id}/{runs}?workflowType=machine_learning"  # not for AI agents
+
+
+def spelt_right(uri: str) -> str:
+    """Return an address with the ``http://`` that it lacks, or has misspelt; empty if that is not what is wrong."""
+    if _HOST_AND_PORT.fullmatch(uri):
+        return f"http://{uri}"
+    scheme, mark, rest = uri.partition(":")
+    close = get_close_matches(scheme.lower(), ("http", "https"), 1)
+    return f"{close[0]}://{rest.lstrip('/')}" if mark and close else ""
 
 
 def absolute(uri: str, base: Path) -> str:

@@ -27,7 +27,8 @@ __all__ = ["ClientStore"]
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 3.0
-_HOPELESS = ("authentication failed", "Access denied", "Unknown database", "does not exist")
+_HOPELESS = ("authentication failed", "Access denied", "Unknown database", "does not exist", "is not supported in")
+_NO_LOGIN = "Databricks credential configuration failed"
 
 
 class _Engines(weakref.WeakSet[Any]):
@@ -150,6 +151,12 @@ def _point(metric: Any) -> MetricPoint:  # noqa: ANN401 - mlflow.entities.Metric
 
 def _told(error: Exception, server: Server) -> TrackingError:
     """Say in one line what MLflow or the database raised, and whether it may pass."""
+    if server.uri.startswith("databricks") and (isinstance(error, ImportError) or _NO_LOGIN in str(error)):
+        reason, advice = "no login was found", "set DATABRICKS_HOST and DATABRICKS_TOKEN or run 'databricks auth login'"
+        if isinstance(error, ImportError):
+            reason, advice = str(error), "pip install databricks-sdk"
+        unusable = TrackingError.UNUSABLE_ADDRESS
+        return TrackingError(f"{server.where} cannot be used: {reason}", advice, code=unusable)
     text = server.one_line(str(error) or type(error).__name__)
     code = error_code(str(getattr(error, "error_code", "")), str(error))
     if isinstance(error, ImportError) or any(mark in str(error) for mark in _HOPELESS):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.tracking.address import safe_uri, spelt_right
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.tracking.address import Server
@@ -27,6 +28,12 @@ def open_store(server: Server, *, retries: int, create: bool = False) -> Store:
         create: Whether a database file or folder that is not there is made, for a new run.
     """
     if not server.http:
+        if right := spelt_right(server.uri):
+            raise TrackingError(
+                f"the address {server.safe} cannot work: http:// or https:// is missing or misspelt",
+                f"write {safe_uri(right)} in tracking_uri in kedro_mlflow_metrics.yml or MLFLOW_TRACKING_URI",
+                code=TrackingError.UNUSABLE_ADDRESS,
+            )
         from kedro_mlflow_metrics.tracking.client import ClientStore
 
         known = _clients.value.get(server.uri)

@@ -27,7 +27,8 @@ __all__ = ["RestStore"]
 _PAGE = 25_000
 _LONGEST_RETRY_SECONDS = 3600.0
 _CUT = ("Connection aborted", "Connection broken", "ended prematurely")
-_HOPELESS = ("CERTIFICATE_VERIFY_FAILED", "InvalidURL", "Invalid URL", "Failed to parse")
+_HOPELESS = ("InvalidURL", "Invalid URL", "Failed to parse")
+_UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED\] certificate verify failed: ([\w ,'.-]+)")
 
 
 class RestStore:
@@ -124,7 +125,15 @@ class RestStore:
             data = None
         if status == HTTPStatus.OK and isinstance(data, dict) and answer.request.method == method:
             return data  # a redirect turns POST into GET, which writes nothing
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        if status == HTTPStatus.FORBIDDEN:
+            text = str(data.get("message", "")) if isinstance(data, dict) else answer.text
+            words = "" if not text.strip() or "<" in text else f": {self._server.one_line(text)}"
+            raise TrackingError(
+                f"{where} refused{words} (HTTP {status})",
+                "this user may not do that: ask for the permission, or set other credentials or another experiment",
+                code="PERMISSION_DENIED",
+            )
+        if status == HTTPStatus.UNAUTHORIZED:
             raise TrackingError(
                 f"{where} refused the credentials (HTTP {status})",
                 "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, or 'credentials' "
@@ -149,6 +158,13 @@ class RestStore:
 
     def _unreachable(self, error: Exception) -> TrackingError:
         text = str(error)
+        if untrusted := _UNTRUSTED.search(text):
+            return TrackingError(
+                f"{self._server.where} cannot be trusted: {untrusted[1].strip()}",
+                "set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of its certificate, or "
+                "MLFLOW_TRACKING_INSECURE_TLS to true, which checks none",
+                code=TrackingError.UNUSABLE_ADDRESS,
+            )
         found = re.search(r"\[Errno -?\d+\] ([\w ,]+)", text)
         late = "timed out" in text.lower() or "timeout" in text.lower()
         if late:
