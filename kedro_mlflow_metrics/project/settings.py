@@ -11,12 +11,16 @@ from pydantic import Field, SecretStr
 from kedro_mlflow_metrics.errors import SettingsError, did_you_mean
 from kedro_mlflow_metrics.points.names import suggestion
 from kedro_mlflow_metrics.schema import Model, changed, checked, validator
-from kedro_mlflow_metrics.tracking.environment import own
+from kedro_mlflow_metrics.tracking.environment import own, takes
 
 __all__ = ["RunSettings", "Settings", "read_settings", "seconds"]
 
 FILE = "kedro_mlflow_metrics.yml"
 FIELDS = ("pipeline", "started", "env", "project")  # of a run's name
+_USUAL = (
+    "accepted: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN and the like; set any other "
+    "variable in the environment"
+)
 
 
 class RunSettings(Model):
@@ -121,6 +125,11 @@ def read_settings(data: object, credentials: Mapping[str, Any], where: str = FIL
             did_you_mean(settings.credentials, map(str, credentials)),
         )
     secrets = {str(name).upper(): SecretStr(str(value)) for name, value in entry.items()}
+    for name in entry:
+        accepted, close = takes(str(name).upper())
+        if not accepted:
+            what = f"{settings.credentials!r} has {str(name)!r}, which is no environment variable of MLflow's"
+            raise SettingsError(f"credentials.yml: {what}", f"did you mean {close!r}?" if close else _USUAL)
     return changed(settings, secrets=secrets)
 
 

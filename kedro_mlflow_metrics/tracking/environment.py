@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics import process
@@ -12,13 +13,30 @@ from kedro_mlflow_metrics import process
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["lend", "lent", "own", "own_uri", "take_back"]
+__all__ = ["lend", "lent", "own", "own_uri", "take_back", "takes"]
 
 _lock = process.inherited_lock()
 _loans: list[Mapping[str, str]] = []
 _before: dict[str, str | None] = {}
 _URI, _SERVICE = "MLFLOW_TRACKING_URI", "mlflow.tracking._tracking_service.utils"
 _uri_before: list[tuple[str | None, str]] = []  # what was set, and MLflow's address, when the first one was lent
+_TRACKING = "MLFLOW_TRACKING_"
+_FILES = ("AWS_", "AZURE", "BOTO_", "DATABRICKS_", "GCLOUD_", "GOOGLE_")  # what MLflow's stores of artifacts read
+_CONNECTIONS = ("CURL_", "HTTP", "NO_PROXY", "REQUESTS_", "SSL_")
+
+
+def takes(name: str) -> tuple[bool, str]:
+    """Tell whether MLflow, or what it uses for files, reads a variable; and the name of MLflow's that is near to it."""
+    if name.startswith((*_FILES, *_CONNECTIONS)):
+        return True, ""
+    from mlflow import environment_variables
+
+    known = {each.lstrip("_") for each in dir(environment_variables) if each.isupper()}
+    ours, full = name.startswith("MLFLOW_"), _TRACKING + name.removeprefix("MLFLOW_").removeprefix("TRACKING_")
+    likely = () if ours else get_close_matches(name, ("USERNAME", "PASSWORD", "TOKEN"), 1, 0.5)
+    longer = sorted(each for each in known if each.startswith(full))
+    close = next(iter([*(_TRACKING + each for each in likely), *longer, *get_close_matches(name, known, 1, 0.9)]), "")
+    return name in known or (ours and not close), close  # a plugin of MLflow may have variables of its own
 
 
 def own(name: str) -> str | None:

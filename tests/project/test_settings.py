@@ -118,3 +118,61 @@ def test_a_field_of_a_name_that_is_none(name, told):
     with pytest.raises(SettingsError) as error:
         read_settings({"run": {"name": name}}, {})
     assert str(error.value).endswith(told)
+
+
+NO_VARIABLE = "credentials.yml: 'tracker' has {!r}, which is no environment variable of MLflow's; {}"
+
+
+def test_a_user_name_by_another_name(simple):
+    """An entry of credentials.yml that would be ignored stops the pipeline, which would be refused by the server."""
+    simple.write("conf/local/credentials.yml", "tracker: {username: ann, password: s3cret}\n")
+    simple.settings("credentials: tracker\n")
+    out = simple.kedro("run", fails=True).stdout
+    message = NO_VARIABLE.format("username", "did you mean 'MLFLOW_TRACKING_USERNAME'?")
+    assert out.splitlines()[-1] == f"Error: {message}"
+    assert "COMPUTED" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [
+        ("user", "MLFLOW_TRACKING_USERNAME"),
+        ("Password", "MLFLOW_TRACKING_PASSWORD"),
+        ("token", "MLFLOW_TRACKING_TOKEN"),
+        ("MLFLOW_USERNAME", "MLFLOW_TRACKING_USERNAME"),
+        ("mlflow_tracking_user", "MLFLOW_TRACKING_USERNAME"),
+        ("MLFLOW_TRACKING_PASWORD", "MLFLOW_TRACKING_PASSWORD"),
+        ("insecure_tls", "MLFLOW_TRACKING_INSECURE_TLS"),
+        ("MLFLOW_S3_ENDPONT_URL", "MLFLOW_S3_ENDPOINT_URL"),
+    ],
+)
+def test_the_variable_that_was_meant(name, close):
+    """It is named."""
+    with pytest.raises(SettingsError) as error:
+        read_settings({"credentials": "tracker"}, {"tracker": {name: "x"}})
+    assert str(error.value) == NO_VARIABLE.format(name, f"did you mean {close!r}?")
+
+
+@pytest.mark.parametrize("name", ["foo", "endpoint", 3])
+def test_what_is_like_no_variable(name):
+    """The usual ones are named, and where others belong."""
+    with pytest.raises(SettingsError) as error:
+        read_settings({"credentials": "tracker"}, {"tracker": {name: "x"}})
+    assert str(error.value) == NO_VARIABLE.format(
+        str(name),
+        "accepted: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN and the like; "
+        "set any other variable in the environment",
+    )
+
+
+VARIABLES = """
+    mlflow_tracking_username MLFLOW_TRACKING_AWS_SIGV4 MLFLOW_EXPERIMENTAL_S3_SIGNATURE_VERSION MLFLOW_PLUGIN_KEY
+    AWS_ACCESS_KEY_ID AZURE_STORAGE_ACCESS_KEY AZUREML_ARTIFACTS_DEFAULT_TIMEOUT GOOGLE_APPLICATION_CREDENTIALS
+    DATABRICKS_TOKEN REQUESTS_CA_BUNDLE HTTPS_PROXY
+"""
+
+
+def test_variables_of_file_stores_and_plugins():
+    """What MLflow's stores of artifacts read is taken too, and what a plugin of MLflow may."""
+    settings = read_settings({"credentials": "tracker"}, {"tracker": dict.fromkeys(VARIABLES.split(), "x")})
+    assert list(settings.secrets) == VARIABLES.upper().split()
