@@ -246,7 +246,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
             label = binding.label
             yield binding
         except MetricsError as exc:
-            raise DatasetError(f"{label}{exc}") from exc
+            raise DatasetError(f"{label}{exc}") from exc.__cause__  # no word of how we came here
 
 
 MlflowMetricsDataset = MlflowMetricsDataSet

@@ -16,6 +16,7 @@ __all__ = [
     "SettingsError",
     "TrackingError",
     "did_you_mean",
+    "hide_our_frames",
     "one_line_exit",
 ]
 
@@ -102,6 +103,21 @@ def did_you_mean(wrong: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return the question for the nearest known word, or nothing if none is near."""
     close = get_close_matches(wrong, list(known), 1, cutoff)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def hide_our_frames(error: BaseException | None) -> None:
+    """Let the traceback of an error that we raised end where Kedro called us: the line says all."""
+    while error is not None:
+        steps, step = [], error.__traceback__
+        while step is not None:
+            steps.append((step.tb_frame.f_globals.get("__name__", "").partition(".")[0], step))
+            step = step.tb_next
+        names = [name for name, _ in steps]
+        if names and names[-1] == "kedro_mlflow_metrics":
+            callers = [step for name, step in steps[: names.index(names[-1])] if name == "kedro"]
+            if callers:
+                callers[-1].tb_next = None
+        error = error.__cause__
 
 
 def one_line_exit(error: MetricsError) -> Exception:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from kedro_mlflow_metrics.errors import hide_our_frames
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project.context import CONFIG_KEY, Project, RunRequest
 from kedro_mlflow_metrics.project.quiet import accept_spelling, first_saves_only
@@ -89,15 +90,21 @@ class MlflowPipelineHook:
 
     @hook_impl(trylast=True)
     def after_node_run(self, node: Node, catalog: Catalog, outputs: Any) -> None:  # noqa: ANN401 - what the node returned
-        """Learn when a generator node ends: Kedro saves what it yields one by one, and says nothing at the end.
+        """Refuse None, and learn when a generator node ends: Kedro saves what it yields and says nothing at the end.
 
         All its generators are watched, since of several only the first is sure to be gone through to its end.
         """
-        entries = [entry for entry in catalogs.built(catalog) if entry.name in node.outputs]
-        if entries and isinstance(outputs, dict):
-            for name, output in outputs.items():
-                if isinstance(output, GeneratorType):
-                    outputs[name] = _watched(output, entries)
+        entries = {entry.name: entry for entry in catalogs.built(catalog) if entry.name in node.outputs}
+        if not entries or not isinstance(outputs, dict):
+            return
+        for name, output in outputs.items():
+            if output is None and name in entries:
+                from kedro.io import DatasetError
+
+                function = getattr(node.func, "__name__", node.short_name)
+                raise DatasetError(f"dataset {name!r}: {function!r} returned None for it; is its 'return' missing?")
+            if isinstance(output, GeneratorType):
+                outputs[name] = _watched(output, [*entries.values()])
 
     @hook_impl(hookwrapper=True, tryfirst=True)
     def after_pipeline_run(self, catalog: Catalog) -> Generator[None, Any, None]:
@@ -107,9 +114,10 @@ class MlflowPipelineHook:
         _of_open_run(catalog, "finish", "FINISHED" if outcome.excinfo is None else "FAILED")
 
     @hook_impl(hookwrapper=True, tryfirst=True)
-    def on_pipeline_error(self, catalog: Catalog) -> Generator[None, Any, None]:
+    def on_pipeline_error(self, error: Exception, catalog: Catalog) -> Generator[None, Any, None]:
         """After the hooks of others end an own run as FAILED, and say how to go on in it."""
         yield
+        hide_our_frames(error)
         _of_open_run(catalog, "finish", "FAILED")
 
 

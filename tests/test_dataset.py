@@ -153,7 +153,7 @@ class TestSave:
         """All of a save is checked before any of it is written."""
         with pytest.raises(DatasetError) as error:
             MlflowMetricsDataSet(prefix="m").save([{"a": list(range(3000))}, {"b": 1, "c": "bad"}])
-        assert str(error.value).startswith("dict 1, metric 'c': got 'bad' (str); accepted: a number, ")
+        assert str(error.value).startswith("dict 1, metric 'c': got 'bad' (str); accepted: a number; ")
         assert store.points() == {}
 
     def test_steps_go_on(self, run, store):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["frame_of", "labelled", "series_of"]
 
+_ADVICE = "; drop the column, or with pandas make it the index"
 _Columns = list[tuple[object, list[object]]]
 
 
@@ -57,7 +58,7 @@ def _read(columns: _Columns, labels: Sequence[str] | None) -> Iterator[Given]:
             if cell is not None:
                 metrics.setdefault(f"{name}.{labels[row]}" if labels else name, []).append(row)
         for metric, rows in metrics.items():
-            numbers = array("d", (number_of(f"column {name!r}, row {row}", cells[row]) for row in rows))
+            numbers = array("d", (number_of(f"column {name!r}, row {row}", cells[row], _ADVICE) for row in rows))
             yield Given(
                 metric,
                 numbers,

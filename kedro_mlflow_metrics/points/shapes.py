@@ -44,6 +44,9 @@ def parse(data: object) -> Iterator[Given]:
     if frame is not None:
         yield from frame
         return
+    if is_number(data):
+        number = data if type(data) in PLAIN else number_of("the data", data)
+        fail("the data", f'got {shown(data)}, which has no name; return {{"accuracy": {shown(number).split(" (")[0]}}}')
     named = _mapping_of("the data", data)
     if named is None:
         fail("the data", f"got {shown(data)}; accepted: {TOP}")
@@ -135,7 +138,7 @@ def _leaf(name: str, value: object, default: int | None) -> Given:
     if type(value) is float:  # the usual case, without a word for a message
         return Given(name, (value,), steps)
     where = f"metric {name!r}"
-    if type(value) in PLAIN or is_number(value):
+    if type(value) in PLAIN or isinstance(value, str) or is_number(value):
         return Given(name, (number_of(where, value),), steps)
     series = series_of(where, value)
     if series is not None:
@@ -145,7 +148,7 @@ def _leaf(name: str, value: object, default: int | None) -> Given:
         if size > 1:
             fail(where, f"got an array of {size} dimensions; accepted: one dimension, a number per step")
         return Given(name, numbers_of(where, _items(where, value)))
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview):
+    if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray | memoryview):
         fail(where, f"got {shown(value)}; accepted: {SHAPES}")
     return _sequence(name, where, value)
 

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 INT64 = 2**63 - 1
+FOR_TEXT = "; log text with mlflow.log_param or mlflow.set_tag inside the node"
 YEAR_9999 = 253_402_300_799_999  # its last millisecond
 PLAIN = frozenset((int, float, bool))
 
@@ -133,12 +134,13 @@ def _length(value: object) -> int:
         return -1
 
 
-def number_of(where: str, value: object) -> float:
-    """Return one value as a float."""
+def number_of(where: str, value: object, advice: str = "") -> float:
+    """Return one value as a float; ``advice`` is what the message of a refusal says besides."""
     if type(value) is float:
         return value
     if not is_number(value):
-        fail(where, f"got {shown(value)}; accepted: a number")
+        advice = advice or (FOR_TEXT if isinstance(value, str) else "")
+        fail(where, f"got {shown(value)}; accepted: a number{advice}")
     try:
         if isinstance(getattr(value, "ndim", None), int) or not hasattr(value, "__float__"):
             value = (value if hasattr(value, "item") else value.numpy()).item()  # type: ignore[attr-defined]

@@ -27,6 +27,8 @@ from kedro_mlflow_metrics.points.stamp import Progress, to_curves
 
 SHAPES = 'a number, {"value", "step"}, a list of either, an array, {step: number}, or a group of metrics'
 TOP = "a dict of metric name to value, a list of such dicts, an iterator of them, or a data frame"
+TEXT = "; log text with mlflow.log_param or mlflow.set_tag inside the node"
+COLUMN = "; drop the column, or with pandas make it the index"
 FIELDS = "its fields are value, step, timestamp"
 UTC = timezone.utc
 HUGE = "the number is too large for a 64-bit float"
@@ -198,12 +200,22 @@ def test_a_number_too_large_for_a_float_is_refused(value, message):
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (None, "None"),
         ("0.9", "'0.9' (str)"),
         ("", "'' (str)"),
         ("a[0]\nb", r"'a(0)\nb' (str)"),
         ("x" * 99, f"'{'x' * 40}' (str)"),
         (np.str_("x"), "'x' (str_)"),
+    ],
+)
+def test_text_is_refused(value, shown):
+    """The message says where text belongs."""
+    assert refusal({"m": value}) == f"metric 'm': got {shown}; accepted: a number{TEXT}"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "None"),
         (b"x", "b'x' (bytes)"),
         (1j, "1j (complex)"),
         ({1, 2}, "an object of type set"),
@@ -221,7 +233,7 @@ def test_a_number_too_large_for_a_float_is_refused(value, message):
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_metric_is_refused(value, shown):
-    """Text, ``None``, complex numbers and other objects are refused; the message says what is accepted."""
+    """``None``, complex numbers and other objects are refused; the message says what is accepted."""
     assert refusal({"m": value}) == f"metric 'm': got {shown}; accepted: {SHAPES}"
 
 
@@ -336,7 +348,8 @@ def test_a_series_with_an_integer_index_gives_its_steps(kind):
 )
 def test_a_bad_item_is_refused_with_its_position(values, position, shown):
     """The message about a list names the position, counted from 0."""
-    assert refusal({"m": values}) == f"metric 'm', position {position}: got {shown}; accepted: a number"
+    advice = TEXT if "(str)" in shown else ""
+    assert refusal({"m": values}) == f"metric 'm', position {position}: got {shown}; accepted: a number{advice}"
 
 
 @pytest.mark.parametrize(
@@ -421,7 +434,7 @@ def test_a_point_needs_a_value_only(point, expected):
         ({"value": 1, 7: 2}, f"a point has no field 7 (int); {FIELDS}"),
         ({"value": 1, 10**5000: 2}, f"a point has no field a huge number (int); {FIELDS}"),
         ({"value": None}, "got None; accepted: a number"),
-        ({"value": "x"}, "got 'x' (str); accepted: a number"),
+        ({"value": "x"}, f"got 'x' (str); accepted: a number{TEXT}"),
         ({"value": [1]}, "got an object of type list; accepted: a number"),
         ({"value": 1, "step": 1.0}, "the step is 1.0 (float); accepted: an integer"),
         ({"value": 1, "step": "1"}, "the step is '1' (str); accepted: an integer"),
@@ -494,7 +507,7 @@ def test_a_mapping_with_integer_keys_is_a_curve(kind):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({1: "x"}, "metric 'm', step 1: got 'x' (str); accepted: a number"),
+        ({1: "x"}, f"metric 'm', step 1: got 'x' (str); accepted: a number{TEXT}"),
         ({1: [1]}, "metric 'm', step 1: got an object of type list; accepted: a number"),
         ({1: 1, "a": 2}, "metric 'm': the step is 'a' (str); accepted: an integer"),
         ({2: 1, 2.5: 2}, "metric 'm': the step is 2.5 (float); accepted: an integer"),
@@ -529,9 +542,9 @@ def test_any_other_mapping_is_a_group():
         ({"m": {"n": {None: 1}}}, "group 'm.n': got the metric name None; accepted: text"),
         ({"m": {2.5: 1}}, "group 'm': got the metric name 2.5 (float); accepted: text"),
         ({"m": {True: 1}}, "group 'm': got the metric name True (bool); accepted: text"),
-        ({"m": {"n": "x"}}, f"metric 'm.n': got 'x' (str); accepted: {SHAPES}"),
-        ({"a[0]": "x"}, f"metric 'a(0)': got 'x' (str); accepted: {SHAPES}"),
-        ({"a\nb": "x"}, rf"metric 'a\nb': got 'x' (str); accepted: {SHAPES}"),
+        ({"m": {"n": "x"}}, f"metric 'm.n': got 'x' (str); accepted: a number{TEXT}"),
+        ({"a[0]": "x"}, f"metric 'a(0)': got 'x' (str); accepted: a number{TEXT}"),
+        ({"a\nb": "x"}, rf"metric 'a\nb': got 'x' (str); accepted: a number{TEXT}"),
     ],
     ids=["int", "none", "huge", "deep", "float", "bool", "inside", "brackets", "newline"],
 )
@@ -599,18 +612,33 @@ def test_a_shared_step_that_is_no_integer_is_refused(step, shown):
     ("data", "shown"),
     [
         (None, "None"),
-        (0.5, "0.5 (float)"),
         ("x", "'x' (str)"),
         ([1], "an object of type list"),
         (np.array([1]), "an object of type ndarray"),
         (pd.Series([1.0]), "an object of type Series"),
         (pl.LazyFrame({"a": [1]}), "an object of type LazyFrame"),
     ],
-    ids=["none", "number", "text", "list", "array", "series", "lazy"],
+    ids=["none", "text", "list", "array", "series", "lazy"],
 )
 def test_what_is_neither_mapping_nor_frame_is_refused(data, shown):
     """A bare value has no name."""
     assert refusal(data) == f"the data: got {shown}; accepted: {TOP}"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown", "form"),
+    [
+        (0.93, "0.93 (float)", "0.93"),
+        (3, "3 (int)", "3"),
+        (True, "True (bool)", "True"),
+        (np.float32(0.5), "an object of type float32", "0.5"),
+        (Tensor(0.5), "an object of type Tensor", "0.5"),
+    ],
+    ids=["float", "int", "bool", "numpy", "tensor"],
+)
+def test_a_lone_number_is_refused_with_the_dict_it_takes(number, shown, form):
+    """The message has the number that came."""
+    assert refusal(number) == f'the data: got {shown}, which has no name; return {{"accuracy": {form}}}'
 
 
 @pytest.mark.parametrize(
@@ -812,15 +840,15 @@ def test_rows_of_one_label_are_a_curve():
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pd.DataFrame({"a": [1], "b": ["x"]}), "column 'b', row 0: got 'x' (str); accepted: a number"),
-        (pl.DataFrame({"b": ["x"]}), "column 'b', row 0: got 'x' (str); accepted: a number"),
-        (pl.DataFrame({"b": [[1]]}), "column 'b', row 0: got an object of type list; accepted: a number"),
-        (pd.DataFrame({"b": [None, "x"]}), "column 'b', row 1: got 'x' (str); accepted: a number"),
+        (pd.DataFrame({"a": [1], "b": ["x"]}), f"column 'b', row 0: got 'x' (str); accepted: a number{COLUMN}"),
+        (pl.DataFrame({"b": ["x"]}), f"column 'b', row 0: got 'x' (str); accepted: a number{COLUMN}"),
+        (pl.DataFrame({"b": [[1]]}), f"column 'b', row 0: got an object of type list; accepted: a number{COLUMN}"),
+        (pd.DataFrame({"b": [None, "x"]}), f"column 'b', row 1: got 'x' (str); accepted: a number{COLUMN}"),
         (
             pd.DataFrame({"b": pd.to_datetime(["2024-01-01"])}),
-            "column 'b', row 0: got an object of type Timestamp; accepted: a number",
+            f"column 'b', row 0: got an object of type Timestamp; accepted: a number{COLUMN}",
         ),
-        (pd.DataFrame({"b[0]": ["x"]}), "column 'b(0)', row 0: got 'x' (str); accepted: a number"),
+        (pd.DataFrame({"b[0]": ["x"]}), f"column 'b(0)', row 0: got 'x' (str); accepted: a number{COLUMN}"),
         (pd.DataFrame({1: [1]}), "the frame: got the column name 1 (int); accepted: text"),
         (
             pd.DataFrame({"a": [1], "step": [1.5]}),
