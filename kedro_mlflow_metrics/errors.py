@@ -67,6 +67,13 @@ class SettingsError(MetricsError):
 class JournalError(MetricsError):
     """The journal's folder takes no more: it is read-only, its disk is full, or its limit is reached."""
 
+    def after(self, trouble: MetricsError | None) -> JournalError:
+        """Return the same, said after what keeps the points from MLflow."""
+        if trouble is None:
+            return self
+        advice = "; ".join(filter(None, (trouble.advice, self.advice)))
+        return JournalError(f"{trouble.reason}, and {self.reason}", advice)
+
 
 class TrackingError(MetricsError):
     """MLflow refused a request, or gave no answer of its own.
@@ -107,7 +114,9 @@ def did_you_mean(wrong: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 def hide_our_frames(error: BaseException | None) -> None:
     """Let the traceback of an error that we raised end where Kedro called us: the line says all."""
-    while error is not None:
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:  # somebody's errors may be causes of each other
+        seen.append(error)
         steps, step = [], error.__traceback__
         while step is not None:
             steps.append((step.tb_frame.f_globals.get("__name__", "").partition(".")[0], step))

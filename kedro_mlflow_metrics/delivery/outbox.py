@@ -148,12 +148,12 @@ class Outbox:
                 self._force_at = min(self._force_at, time.monotonic() + PERIOD_SECONDS)
         except JournalError as exc:
             if self.target.offline:
-                raise
+                raise exc.after(self.trouble) from exc.__cause__
             self._warn("journal", "%s; each save is sent at once", exc)
             with self._sending:
                 left = self._send(curves, reporting)
             if left:
-                raise JournalError(f"{exc}; and {self.trouble}") from exc
+                raise exc.after(self.trouble) from exc.__cause__
             self.trouble = None
             return
         if not self.target.kept:
@@ -266,8 +266,9 @@ class Outbox:
         if not self.target.journal.fail:
             self._warn(
                 "outage" if trouble.outage else "refusal",
-                "%s. The pipeline goes on; its points wait in %s until MLflow answers; '%s' sends what is left",
-                trouble.reason,
+                "%s. The pipeline goes on; its points wait in %s until MLflow answers; '%s' sends what is left, with "
+                "--to URI elsewhere",
+                trouble,
                 self.target.folder.path,
                 self.target.journal.command("sync"),
             )

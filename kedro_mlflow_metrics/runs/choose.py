@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from kedro_mlflow_metrics.delivery.target import Target, create
-from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.errors import JournalError, TrackingError
 from kedro_mlflow_metrics.journal.folder import Record
 from kedro_mlflow_metrics.journal.session import Session
 from kedro_mlflow_metrics.process import now
@@ -110,7 +110,10 @@ class Chooser:
             if self._must_raise(exc):
                 note.drop()
                 raise
-            local.folder.write(local.record)
+            try:
+                local.folder.write(local.record)
+            except JournalError as full:
+                raise full.after(exc) from full.__cause__
             self._warn(exc, local.folder.path)
             return Chosen(local, owner=True, trouble=exc, note=note)
         except BaseException:
@@ -169,8 +172,8 @@ class Chooser:
 
     def _warn(self, trouble: TrackingError, where: object) -> None:
         log.warning(
-            "%s. The pipeline goes on; its metrics wait in %s; '%s' sends what is left",
-            trouble.reason,
+            "%s. The pipeline goes on; its metrics wait in %s; '%s' sends what is left, with --to URI elsewhere",
+            trouble,
             where,
             self.journal.command("sync"),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.server
+import re
 import socketserver
 import threading
 import time
@@ -108,6 +109,36 @@ def test_unreachable_database(simple):
     line = refused(simple, env={"MLFLOW_TRACKING_URI": f"postgresql://u:secret@127.0.0.1:{port}/mlflow"})
     assert line.startswith(f"MLflow at postgresql://127.0.0.1:{port}/mlflow cannot be reached: ")
     assert "secret" not in line
+
+
+def test_neither_server_nor_journal(simple):
+    """What is wrong with both stands in one line, the server first."""
+    simple.write("taken", "a file")
+    simple.settings("journal: {path: taken/journal}\n")
+    uri = f"http://127.0.0.1:{free_port()}"
+    assert refused(simple, env={"MLFLOW_TRACKING_URI": uri}) == (
+        f"MLflow at {uri} cannot be reached: Connection refused, and the journal {simple.root}/taken/journal cannot be "
+        "written: Not a directory; start the server or correct tracking_uri in kedro_mlflow_metrics.yml or "
+        "MLFLOW_TRACKING_URI; make room or set journal.path in kedro_mlflow_metrics.yml"
+    )
+
+
+def test_a_host_that_nobody_knows(simple):
+    """It may be an outage, so the pipeline goes on; the warning says what to do if it is a typo, and that works."""
+    simple.settings("tracking_uri: http://nobody.invalid\n")
+    out = simple.kedro("run").stdout
+    (warning,) = [line for line in out.splitlines() if line.startswith("WARNING kedro.mlflow_metrics")]
+    begin, _, end = warning.partition("; start ")
+    assert re.fullmatch(r".* MLflow at http://nobody\.invalid cannot be reached: [\w ]+", begin)
+    assert re.fullmatch(
+        r"the server or correct tracking_uri in kedro_mlflow_metrics\.yml or MLFLOW_TRACKING_URI\. "
+        r"The pipeline goes on; its metrics wait in \S+; 'kedro metrics sync' sends what is left, "
+        r"with --to URI elsewhere",
+        end,
+    )
+    simple.settings("")
+    simple.kedro("metrics", "sync", "--to", simple.store.uri)
+    assert simple.store.points() == {"m.a": [(0, 1.0)]}
 
 
 @pytest.mark.parametrize("uri", ["htp://somewhere", "ftp://127.0.0.1/x", "http://", "sqlite:////proc/no/mlflow.db"])

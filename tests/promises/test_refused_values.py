@@ -31,11 +31,16 @@ PIPELINES = """
         yield {"a": 1}
         raise RuntimeError("on purpose")
 
+    def circular():
+        yield {"a": 1}
+        error = RuntimeError("its own cause")
+        raise error from error
+
     def both():
         return iter([{"a": 1}, {"a": "x"}]), None
 
     def register_pipelines():
-        functions = (text, number, column, none, late, broken)
+        functions = (text, number, column, none, late, broken, circular)
         found = {each.__name__: pipeline([node(each, None, "m")]) for each in functions}
         found["both"] = pipeline([node(both, None, ["m", "n"])])
         return {"__default__": found["text"], **found}
@@ -82,7 +87,9 @@ def test_one_line_and_none_of_our_frames(refusing, pipeline, message):
     assert not re.findall(r'File ".*(?:kedro_mlflow_metrics|pluggy|contextlib)\b.*"', out)
 
 
-def test_an_error_of_the_user_is_shown_with_the_way_to_it(refusing):
+@pytest.mark.parametrize(
+    ("pipeline", "line"), [("broken", 'raise RuntimeError("on purpose")'), ("circular", "raise error from error")]
+)
+def test_an_error_of_the_user_is_shown_with_the_way_to_it(refusing, pipeline, line):
     """Of what a generator raises, the line in it is shown."""
-    out = refusing.kedro("run", "--pipeline", "broken", fails=True).stdout
-    assert 'raise RuntimeError("on purpose")' in out
+    assert line in refusing.kedro("run", "--pipeline", pipeline, fails=True).stdout
