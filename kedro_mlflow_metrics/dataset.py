@@ -16,7 +16,7 @@ from kedro_mlflow_metrics.errors import MetricsError, NotThereError
 from kedro_mlflow_metrics.points.forms import from_points
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project import entry
-from kedro_mlflow_metrics.runs.fluent import new_target, newest_here, source_of, target_of
+from kedro_mlflow_metrics.runs.fluent import new_target, source_of, target_of, what_is_known
 from kedro_mlflow_metrics.tracking.active import while_active
 from kedro_mlflow_metrics.views.terminal import reporting
 
@@ -220,13 +220,9 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         binding = self.binding or catalogs.binding_of(self, complete=False)  # Kedro asks for this at each call
-        target = binding.target or newest_here(binding, self._stream.last)
         return {
-            "name": binding.name or None,
-            "prefix": binding.plain_prefix,
+            **what_is_known(binding, self._stream.last),
             "run_id": self.run_id,
-            "run": target and target.record.shown,
-            "where": target and target.server.safe,
             "filepath": None if self.filepath is None else self.filepath.as_posix(),
             "load_args": self._load_args,
             "save_args": self._save_args,

@@ -20,7 +20,7 @@ from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
 
-__all__ = ["ended", "new_target", "newest_here", "source_of", "target_of"]
+__all__ = ["ended", "new_target", "source_of", "target_of", "what_is_known"]
 
 _NO_RUN = "give the entry a run_id, start the pipeline with --params mlflow_run_id=..., or save metrics first"
 _ended: process.Own[dict[str, Target]] = process.Own(dict)  # by project, the run of its last pipeline
@@ -54,19 +54,30 @@ def source_of(binding: Binding, run_id: str | None, last: Target | None = None) 
     if run_id == find.LATEST and binding.enabled:
         here = replace(binding, server=_server(binding), experiment=binding.experiment or "Default")
         return find.newest(here, binding.owns)
-    target = target_of(binding, run_id, last) or newest_here(binding, last)
+    target = target_of(binding, run_id, last) or _newest_here(binding, last)
     if target is None:
         raise NotThereError("there is no MLflow run to load from", _NO_RUN)
     return target
 
 
-def newest_here(binding: Binding, last: Target | None) -> Target | None:
+def _newest_here(binding: Binding, last: Target | None) -> Target | None:
     """Return the newer of the run that a dataset wrote to last and that of the project's last pipeline in this process.
 
     In a notebook these differ: Kedro makes a catalog of its own for each run.
     """
     known = [target for target in (last, _ended.value.get(binding.journal.root)) if target is not None]
     return max(known, key=lambda target: target.record.start_time, default=None)
+
+
+def what_is_known(binding: Binding, last: Target | None) -> dict[str, str | None]:
+    """Return what describes a dataset to its user: its name, its prefix, and the run that it reads, without asking."""
+    target = binding.target or _newest_here(binding, last)
+    return {
+        "name": binding.name or None,
+        "prefix": binding.plain_prefix,
+        "run": target.record.shown if target else None,
+        "where": target.server.safe if target else None,
+    }
 
 
 def ended(target: Target) -> None:

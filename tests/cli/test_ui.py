@@ -29,7 +29,7 @@ def opened(simple, tmp_path):
             env=environment,
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background has it ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         processes.append(process)
         return process, process.stdout.readline().strip(), tmp_path / "opened"

@@ -25,7 +25,8 @@ keys = st.one_of(
 )
 numbers = st.floats() | st.sampled_from([-0.0, 5e-324, 1.7976931348623157e308, math.nan, math.inf])
 steps = st.integers(-(2**63), 2**62)
-points = st.fixed_dictionaries({"value": numbers, "step": steps}, optional={"timestamp": st.integers(0, 253_402_300_799_999)})
+times = st.integers(0, 253_402_300_799_999)
+points = st.fixed_dictionaries({"value": numbers, "step": steps}, optional={"timestamp": times})
 metrics = st.dictionaries(keys, numbers | st.lists(numbers | points, max_size=4), max_size=60)
 
 
