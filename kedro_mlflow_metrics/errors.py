@@ -15,6 +15,7 @@ __all__ = [
     "NotThereError",
     "SettingsError",
     "TrackingError",
+    "counted",
     "did_you_mean",
     "hide_our_frames",
     "one_line_exit",
@@ -104,6 +105,11 @@ class TrackingError(MetricsError):
     def credentials(self) -> bool:
         """Whether it is the user who is refused, not what was asked."""
         return self.code in _CREDENTIALS
+
+
+def counted(number: int, what: str) -> str:
+    """Return how many of something there are: ``1 point``, ``2 points``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def did_you_mean(wrong: str, known: Iterable[str], cutoff: float = 0.6) -> str:

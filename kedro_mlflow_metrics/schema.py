@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
@@ -9,10 +10,21 @@ import pydantic
 from kedro_mlflow_metrics.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Model", "changed", "checked", "settable", "validator"]
 
+_ACCEPTED = {  # by pydantic's name of a type: a settings file is YAML, not Python
+    "bool": "true or false",
+    "dict": "a group of keys",
+    "float": "a number",
+    "int": "a whole number",
+    "integer": "a whole number",
+    "model": "a group of keys",
+    "str": "text",
+    "string": "text",
+    "tuple": "a list",
+}
 _OLD = pydantic.VERSION.startswith("1.")
 
 
@@ -50,10 +62,22 @@ def checked(model: type[Some], given: Mapping[Any, Any], where: str, **groups: t
     path = [str(part) for part in first["loc"]]
     name = ".".join(path)
     if first["type"] not in ("extra_forbidden", "value_error.extra"):
-        raise SettingsError(f"{where}: {name!r}: {first['msg']}")
+        accepted = _ACCEPTED.get(first["type"].removeprefix("type_error.").partition("_")[0])
+        if accepted:
+            raise SettingsError(f"{where}: {name!r} is {_shown(given, first['loc'])}", f"accepted: {accepted}")
+        raise SettingsError(f"{where}: {name!r}: {first['msg'].removeprefix('Value error, ')}")
     known = settable(groups.get(path[0], model))
     hint = did_you_mean(path[-1], known) or f"accepted: {', '.join(known)}"
     raise SettingsError(f"{where}: there is no setting {name!r}", hint)
+
+
+def _shown(given: Any, path: Sequence[Any]) -> str:  # noqa: ANN401 - whatever YAML gives
+    """Show what came, but no group or list: a password may be in it."""
+    for part in path:
+        given = given[part] if isinstance(given, Mapping | list | tuple) else given
+    if isinstance(given, Mapping | list | tuple):
+        return _ACCEPTED["dict" if isinstance(given, Mapping) else "tuple"]
+    return "empty" if given is None else repr(given)
 
 
 def settable(model: type[Model]) -> list[str]:

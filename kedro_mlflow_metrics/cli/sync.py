@@ -11,7 +11,7 @@ import click
 
 from kedro_mlflow_metrics.cli.common import in_project
 from kedro_mlflow_metrics.delivery import leftovers
-from kedro_mlflow_metrics.errors import MetricsError, TrackingError
+from kedro_mlflow_metrics.errors import MetricsError, TrackingError, counted
 from kedro_mlflow_metrics.tracking.address import absolute
 from kedro_mlflow_metrics.views.terminal import print_table, progress_bar
 
@@ -76,12 +76,12 @@ def _send(
                     sent += number
                     progress.update(task, completed=sent)
             except MetricsError as exc:
-                click.echo(f"{each.title}: {sent} points sent, the rest waits: {exc}", err=True)
+                click.echo(f"{each.title}: {counted(sent, 'point')} sent, the rest waits: {exc}", err=True)
                 if isinstance(exc, TrackingError) and exc.outage:
                     down.add(there)
                 continue
             if not quiet:
-                click.echo(f"{each.title}: {sent} points sent{_remainder(leftovers.look_at(each.folder))}")
+                click.echo(f"{each.title}: {counted(sent, 'point')} sent{_remainder(leftovers.look_at(each.folder))}")
 
 
 def _remainder(waiting: Waiting) -> str:
@@ -129,7 +129,8 @@ def _moment(timestamp: int) -> str:
 def _drop(found: list[Waiting]) -> None:
     """Throw away what waits, after a question."""
     points = sum(each.points + each.refused for each in found)
-    click.confirm(f"Throw away {points} points of {len(found)} runs for good?", abort=True)
+    what = f"{counted(points, 'point')} of {counted(len(found), 'run')}"
+    click.confirm(f"Throw away {what} for good?", abort=True)
     for each in found:
         if each.live:
             click.echo(f"{each.title}: its process still runs; nothing thrown away", err=True)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from kedro_mlflow_metrics.errors import TrackingError
+from kedro_mlflow_metrics.errors import TrackingError, counted
 from kedro_mlflow_metrics.points.curves import MAX_POINTS, apart, batches, count
 from kedro_mlflow_metrics.tracking.connect import open_store
 
@@ -143,7 +143,7 @@ def send_file(file: PointsFile, sender: Sender, *, repeatable: bool) -> Iterator
             file.acknowledge(window.end)
         if window.damaged:
             file.set_damaged_aside(window.damaged)
-            log.warning("%d damaged lines of %s are set aside", len(window.damaged), file.path)
+            log.warning("Set aside: %s of %s", counted(len(window.damaged), "damaged line"), file.path)
         if count(window.points) < most:
             break  # the end of the file: what came meanwhile is for the next second
     file.compact()

@@ -94,6 +94,11 @@ class Settings(Model):
     journal: JournalSettings = JournalSettings()
     secrets: dict[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
 
+    @validator("disabled_pipelines", before=True)
+    @classmethod
+    def _as_list(cls, names: object) -> object:
+        return (names,) if isinstance(names, str) else names
+
     @validator("separator")
     @classmethod
     def _takes(cls, separator: str) -> str:

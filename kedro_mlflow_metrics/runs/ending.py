@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.delivery import clock, leftovers
 from kedro_mlflow_metrics.delivery.read import has_points
-from kedro_mlflow_metrics.errors import JournalError, MetricsError
+from kedro_mlflow_metrics.errors import JournalError, MetricsError, counted
 from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.points.curves import count
 from kedro_mlflow_metrics.process import now
@@ -46,11 +46,13 @@ def end(
     trouble = _end(target, note, status, owner=owner)
     record = target.record
     if trouble is not None:
+        points = count(waiting_points(target.folder))
         log.error(
-            "%d points%s of run %r wait in %s: %s; send them with: %s",
-            count(waiting_points(target.folder)),
+            "%s%s of run %r %s in %s: %s; send them with: %s",
+            counted(points, "point"),
             " and the end" if owner else "",
             record.name or record.shown,
+            "waits" if points == 1 and not owner else "wait",
             target.folder.path,
             trouble.reason,
             target.journal.command("sync"),

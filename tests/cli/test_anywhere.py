@@ -122,7 +122,7 @@ def test_sync_outside(folder, store):
     wait(folder, store.uri, store, "there")
     moved = folder.rename(folder.with_name("moved"))
     here = Store(moved / "here.db")
-    assert python_m(moved, "sync")[0].count("1 points sent") == 2
+    assert python_m(moved, "sync")[0].count("1 point sent") == 2
     assert (here.points(), store.points()) == ({"here": [(0, 1.0)]}, {"there": [(0, 1.0)]})
     wait(moved, "http://127.0.0.1:9", store, "to")
     python_m(moved, "sync", "--to", store.uri)
@@ -134,7 +134,7 @@ def test_sync_in_a_subfolder_of_a_project(project, store):
     folder = project.root / "notebooks"
     folder.mkdir()
     wait(folder, store.uri, store, "a")
-    assert "1 points sent" in python_m(folder, "sync")[0]
+    assert "1 point sent" in python_m(folder, "sync")[0]
     assert store.points() == {"a": [(0, 1.0)]}
 
 

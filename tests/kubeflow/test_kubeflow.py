@@ -200,7 +200,7 @@ def test_bad_data_adds_nothing():
     [
         ({"percent": "a"}, "there is no setting 'percent'; did you mean 'percentage'"),
         ({"names": "old"}, "'names': Input should be 'modern' or 'legacy'"),
-        ({"order": 3}, "'order': Input should be a valid tuple"),
+        ({"order": 3}, "'order' is 3; accepted: a list"),
     ],
 )
 def test_refused_options(options, message):

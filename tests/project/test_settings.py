@@ -19,11 +19,11 @@ def test_switched_off(simple, runner):
     assert simple.store.runs == []
 
 
-@pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
-def test_switched_off_loads_from_memory(project, runner):
-    """Switched off for one pipeline, a later node's load gets what was saved."""
+@pytest.mark.parametrize(("runner", "names"), [("SequentialRunner", "[quiet]"), ("ParallelRunner", "quiet")])
+def test_switched_off_loads_from_memory(project, runner, names):
+    """Switched off for one pipeline, in a list or alone, a later node's load gets what was saved."""
     project.catalog(ENTRY)
-    project.settings("disabled_pipelines: [quiet]\n")
+    project.settings(f"disabled_pipelines: {names}\n")
     project.pipeline("""
         from kedro.pipeline import node, pipeline
         def show(m):

@@ -303,7 +303,7 @@ def test_refused_content(bench):
         command = [BIN / "kedro", "metrics", "sync", "--drop"]
         done = subprocess.run(command, input=answer, check=False, **options)
         assert done.returncode == code, done.stdout + done.stderr
-        assert "Throw away 3 points of 1 runs for good?" in done.stdout
+        assert "Throw away 3 points of 1 run for good?" in done.stdout
     assert bench.folders == []
 
 

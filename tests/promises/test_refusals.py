@@ -253,11 +253,17 @@ def test_deleted_run_and_experiment(simple):
     [
         ("tracking_url: x", "there is no setting 'tracking_url'; did you mean 'tracking_uri'?"),
         ("run: {nam: x}", "there is no setting 'run.nam'; did you mean 'name'?"),
-        ("timeout: soon", "'timeout': Input should be a valid number, unable to parse string as a number"),
+        ("timeout: soon", "'timeout' is 'soon'; accepted: a number"),
+        ("enabled: perhaps", "'enabled' is 'perhaps'; accepted: true or false"),
+        ("run: nightly", "'run' is 'nightly'; accepted: a group of keys"),
+        ("journal:", "'journal' is empty; accepted: a group of keys"),
+        ("credentials: {MLFLOW_TRACKING_TOKEN: s3cret}", "'credentials' is a group of keys; accepted: text"),
+        ("disabled_pipelines: {ns: true}", "'disabled_pipelines' is a group of keys; accepted: a list"),
+        ("disabled_pipelines: [ns, [a]]", "'disabled_pipelines.1' is a list; accepted: text"),
+        ("journal: {max_bytes: 1.5}", "'journal.max_bytes' is 1.5; accepted: a whole number"),
         (
             "separator: '@'",
-            "'separator': Value error, MLflow does not take it in a name; accepted: . or / or "
-            "another of _ - : and space",
+            "'separator': MLflow does not take it in a name; accepted: . or / or another of _ - : and space",
         ),
         (
             "credentials: tracker",
