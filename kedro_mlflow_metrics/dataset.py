@@ -96,7 +96,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
             DatasetError: An argument that is not accepted.
         """
         entry.refuse_without_hook()
-        entry.refuse_version(version)
+        entry.refuse_tracking(version, filepath)
         self.explicit_prefix = entry.text("prefix", prefix)
         self.run_id = entry.text("run_id", run_id)
         self._load_args = entry.merged("load_args", self.DEFAULT_LOAD_ARGS, load_args)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from kedro_mlflow_metrics.errors import hide_our_frames
+from kedro_mlflow_metrics.errors import MetricsError, hide_our_frames, one_line_exit
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project.context import CONFIG_KEY, Project, RunRequest
 from kedro_mlflow_metrics.project.quiet import accept_spelling, first_saves_only
@@ -56,20 +56,18 @@ class MlflowPipelineHook:
         """Name the metrics datasets and open or join the run, before anything is computed."""
         catalogs.remember(catalog, next(iter(_newest), None))
         names = pipeline.datasets()
-        catalogs.materialise(catalog, names)
-        place = catalogs.place_of(catalog)
-        if place is None or place.project is None or not any(entry.name in names for entry in catalogs.built(catalog)):
-            return
-        if not (run_params.get("only_missing_outputs") or catalogs.satisfies(catalog, pipeline)):
-            return  # the runner says so a moment later; of nodes that it leaves out it misses no inputs
-        from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
-        from kedro_mlflow_metrics.runs import lifetime
-
-        if lifetime.opened(catalog) is not None:  # this hook is registered twice
-            return
         try:
-            _when_the_cell_ends(lifetime.finish_interrupted)
-            lifetime.start(place.project, RunRequest.of(run_params), pipeline, catalog)
+            catalogs.materialise(catalog, names)
+            place = catalogs.place_of(catalog)
+            if not (place and place.project and any(entry.name in names for entry in catalogs.built(catalog))):
+                return
+            if not (run_params.get("only_missing_outputs") or catalogs.satisfies(catalog, pipeline)):
+                return  # the runner says so a moment later; of nodes that it leaves out it misses no inputs
+            from kedro_mlflow_metrics.runs import lifetime
+
+            if lifetime.opened(catalog) is None:  # else this hook is registered twice
+                _when_the_cell_ends(lifetime.finish_interrupted)
+                lifetime.start(place.project, RunRequest.of(run_params), pipeline, catalog)
         except MetricsError as exc:
             raise one_line_exit(exc) from exc
 
@@ -160,8 +158,6 @@ def _of_open_run(catalog: Catalog, step: str, *arguments: str) -> None:
     run = lifetime.opened(catalog) if lifetime else None
     if run is None:
         return
-    from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
-
     try:
         getattr(lifetime, step)(run, *arguments)
     except MetricsError as exc:

@@ -7,13 +7,16 @@ dataset is looked up in them by identity: nothing is patched, replaced or built 
 from __future__ import annotations
 
 import copy
+import re
 import sys
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_mlflow_metrics import process
+from kedro_mlflow_metrics.errors import MetricsError, did_you_mean
 
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
@@ -59,6 +62,7 @@ class Entry(NamedTuple):
         return replace(base, name=short(self.name), given=self.dataset.explicit_prefix, cached=self.cached)
 
 
+_DATASET = "kedro_mlflow_metrics.dataset"
 _places: list[Place] = []
 _lock = process.inherited_lock()  # another session may come by at any time
 
@@ -86,7 +90,7 @@ def built(catalog: Catalog) -> Iterator[Entry]:
 
     A catalog that built none imports nothing: the class is then not even loaded.
     """
-    module = sys.modules.get("kedro_mlflow_metrics.dataset")
+    module = sys.modules.get(_DATASET)
     if module is None:
         return
     for name, dataset in list(getattr(catalog, "_datasets", {}).items()):  # part of Kedro's CatalogProtocol
@@ -103,8 +107,9 @@ def short(name: str) -> str:
 
 
 def materialise(catalog: Catalog, names: Iterable[str]) -> None:
-    """Build the named entries as the runner would a moment later; one that fails is left for it to report.
+    """Build the named entries as the runner would a moment later. Raises `MetricsError` for one of ours that fails.
 
+    Any other that fails is left for the runner to report.
     One object under two names is given a copy for the second, so that each has its own prefix.
     """
     for name in sorted(names):
@@ -113,12 +118,23 @@ def materialise(catalog: Catalog, names: Iterable[str]) -> None:
                 catalog.get(name)
             elif name in catalog:
                 catalog._get_dataset(name, suggest=False)  # noqa: SLF001 - Kedro 0.19's DataCatalog
-        except Exception:  # noqa: BLE001, S112 - whatever it is, the runner reports it
-            continue
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the runner reports it
+            if "'kedro_mlflow_metrics" in str(exc) and exc.__cause__ is not None:
+                raise MetricsError(f"dataset {name!r}: {_reason(str(exc.__cause__))}") from None
     seen: dict[int, str] = {}
     for name, dataset, cached in list(built(catalog)):
         if seen.setdefault(id(dataset), short(name)) != short(name) and not cached:
             catalog._datasets[name] = copy.copy(dataset)  # noqa: SLF001 - part of CatalogProtocol
+
+
+def _reason(text: str) -> str:
+    """Return why an entry of ours cannot be built, with the argument that was meant where there is none of a name."""
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
+    if unknown is None:
+        return text.partition("\n")[0]
+    known = [name for name in signature(sys.modules[_DATASET].MlflowMetricsDataSet).parameters if name != "version"]
+    hint = did_you_mean(unknown[1], known) or f"accepted: {', '.join(known)}"
+    return f"there is no argument {unknown[1]!r}; {hint}"
 
 
 def satisfies(catalog: Catalog, pipeline: Pipeline) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.kubeflow.v1 import Options
 
-__all__ = ["file", "merged", "refuse_version", "refuse_without_hook", "text"]
+__all__ = ["file", "merged", "refuse_tracking", "refuse_without_hook", "text"]
 
 
 _CHOICES = {"as": FORMS, "on_invalid": ("raise", "warn"), "names": ("nearest", "exact")}
@@ -38,10 +38,16 @@ def refuse_without_hook() -> None:
         )
 
 
-def refuse_version(version: object) -> None:
-    """Refuse ``versioned: true``."""
+def refuse_tracking(version: object, filepath: object) -> None:
+    """Refuse what Kedro's own ``tracking.MetricsDataset`` leaves where only its type was changed."""
     if version is not None:
-        raise DatasetError("every MLflow run is a version of its metrics; remove 'versioned' from this entry")
+        also = "" if filepath is None else ", and 'filepath' too unless Kubeflow reads the file"
+        raise DatasetError(f"every MLflow run is a version of its metrics; remove 'versioned' from this entry{also}")
+    if "09_tracking" in Path(str(filepath)).parts:
+        raise DatasetError(
+            f"'filepath' is {str(filepath)!r}, where tracking.MetricsDataset wrote; remove it from this entry: metrics "
+            "go to MLflow, and a file is for Kubeflow alone"
+        )
 
 
 def text(name: str, given: object) -> str | None:

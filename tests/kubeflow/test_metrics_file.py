@@ -416,7 +416,13 @@ def test_switched_off(case):
         ),
         (
             {"filepath": "m.json", "versioned": True},
-            "every MLflow run is a version of its metrics; remove 'versioned' from this entry",
+            "every MLflow run is a version of its metrics; remove 'versioned' from this entry, and 'filepath' too "
+            "unless Kubeflow reads the file",
+        ),
+        (
+            {"filepath": "data/09_tracking/m.json"},
+            "'filepath' is 'data/09_tracking/m.json', where tracking.MetricsDataset wrote; remove it from this entry: "
+            "metrics go to MLflow, and a file is for Kubeflow alone",
         ),
     ],
 )

@@ -299,6 +299,32 @@ def test_prefix(simple):
     )
 
 
+@pytest.mark.newest  # Kedro 0.19's catalog builds its datasets before any hook, and fails in words of its own
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("prefx: a", "there is no argument 'prefx'; did you mean 'prefix'?"),
+        ("load_arg: {as: last}", "there is no argument 'load_arg'; did you mean 'load_args'?"),
+        (
+            "credentials: x",
+            "there is no argument 'credentials'; accepted: prefix, run_id, filepath, load_args, save_args, metadata",
+        ),
+        (
+            "versioned: true, filepath: data/m.json",
+            "every MLflow run is a version of its metrics; remove 'versioned' from this entry, and 'filepath' too "
+            "unless Kubeflow reads the file",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["m", '"{any}"'])
+def test_an_argument_of_an_entry(simple, argument, message, name):
+    """One that is not accepted is refused in one line, in an entry of a factory too."""
+    simple.write("conf/local/credentials.yml", "x: {}\n")
+    simple.catalog(ENTRY.replace("m:", f"{name}:").replace("}\n", f", {argument}}}\n"))
+    assert refused(simple) == f"dataset 'm': {message}"
+    assert simple.store.runs == []
+
+
 def test_a_hook_that_is_switched_off(simple):
     """Without it names would have no prefix, in a run with a random name; the hook in HOOKS is as good."""
     disabled = 'DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow-metrics",)\n'
