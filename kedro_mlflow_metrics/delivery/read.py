@@ -51,7 +51,7 @@ def load(
 def has_points(target: Target) -> bool:
     """Tell whether MLflow has a point of a run, as far as it answers."""
     try:
-        return bool(open_store(target.server, retries=0).get_run(target.record.run_id)[1])
+        return bool(open_store(target.server).get_run(target.record.run_id)[1])
     except TrackingError:
         return True
 

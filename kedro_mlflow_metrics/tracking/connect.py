@@ -19,7 +19,7 @@ __all__ = ["open_store"]
 _clients: process.Own[dict[str, ClientStore]] = process.Own(dict)  # by address: to open one takes a millisecond
 
 
-def open_store(server: Server, *, retries: int, create: bool = False) -> Store:
+def open_store(server: Server, *, retries: int = 0, create: bool = False) -> Store:
     """Return what talks to an address; `TrackingError` if it cannot work.
 
     Args:

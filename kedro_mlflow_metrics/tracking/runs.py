@@ -40,7 +40,7 @@ RUN_KEY_TAG = "kedro.run_key"
 def look_at(server: Server, run_id: str) -> RunInfo:
     """Return a run that somebody else opened, and leave it as it is; a deleted one is refused."""
     try:
-        info, _ = open_store(server, retries=0).get_run(run_id)
+        info, _ = open_store(server).get_run(run_id)
     except TrackingError as exc:
         if exc.code == TrackingError.NO_STORE:  # then waiting for it is no use
             raise TrackingError(exc.reason, exc.advice, code="RESOURCE_DOES_NOT_EXIST") from exc
@@ -71,7 +71,7 @@ def asked_for(server: Server, experiment: str) -> tuple[str, str]:
 
 def experiment_id(server: Server, name: str) -> str:
     """Return the id of an experiment, which is created if there is none of that name; a deleted one is refused."""
-    store = open_store(server, retries=0, create=True)
+    store = open_store(server, create=True)
     found = store.experiment(name)
     if found is None:
         try:
@@ -95,14 +95,14 @@ def newest(server: Server, ident: str, name: str, most: int) -> list[tuple[RunIn
 
     The id and the name of the experiment are those that `asked_for` returns.
     """
-    store = open_store(server, retries=0)
+    store = open_store(server)
     ident = ident or known_experiment(server, name)
     return store.search(ident, "", NEWEST_FIRST, most) if ident else []
 
 
 def known_experiment(server: Server, name: str) -> str:
     """Return the id of an experiment of that name, empty if there is none."""
-    found = open_store(server, retries=0).experiment(name)
+    found = open_store(server).experiment(name)
     return "" if found is None else found[0]
 
 
@@ -127,7 +127,7 @@ def find_or_create(server: Server, wanted: RunInfo, tags: Mapping[str, str], by:
         by: The tag that says which run it is.
         new: Whether no other process can know the tag's value, and none was created with it before.
     """
-    store = open_store(server, retries=0, create=True)
+    store = open_store(server, create=True)
     experiment, about = wanted.experiment_id, (wanted.run_name, tags, wanted.start_time)
     if new:
         return store.create_run(experiment, *about)
@@ -158,7 +158,7 @@ def end_lost(server: Server, run_id: str, last_sign: int, status: str = "KILLED"
         last_sign: A sign of life that others know of, in milliseconds since the epoch; its latest points are others.
         status: KILLED, FAILED or FINISHED.
     """
-    store = open_store(server, retries=0)
+    store = open_store(server)
     try:
         info, latest = store.get_run(run_id)
     except TrackingError as exc:
@@ -174,7 +174,7 @@ def end_lost(server: Server, run_id: str, last_sign: int, status: str = "KILLED"
 
 def end(server: Server, run_id: str, status: str, end_time: int, *, shared: bool = False) -> None:
     """Set the status of a run: FINISHED, FAILED or KILLED, the first not where other sessions of it ended otherwise."""
-    store = open_store(server, retries=0)
+    store = open_store(server)
     if shared and status == "FINISHED" and store.get_run(run_id)[0].status not in ("RUNNING", "FINISHED"):
         return
     store.end_run(run_id, status, end_time)
