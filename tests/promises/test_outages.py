@@ -84,7 +84,7 @@ def test_lasting_fault(bench, fault):
     left = 150 - sum(len(metrics) for action, metrics in bench.batches if action == "pass")
     assert 0 < left < 150
     (error,) = said(out, "ERROR")
-    assert re.search(rf" {left} points .*of run 'stream' wait in .*kedro metrics sync$", error)
+    assert re.search(rf" {left} points .*of run 'stream [0-9: -]+' wait in .*kedro metrics sync$", error)
     assert len(said(out, "WARNING")) == 1
     (row,) = bench.dry_run()
     assert row[1] == str(left) and bench.proxy.uri in row
@@ -213,7 +213,7 @@ def test_neither_journal_nor_server(bench):
     out = bench.run("stream", count=1_000, pause=0.01, code=1)
     *_, line = (line for line in out.splitlines() if "DatasetError" in line and "dataset 'curve'" in line)
     assert line.endswith(
-        f"dataset 'curve', MLflow at {bench.proxy.uri} gave no answer of MLflow's (HTTP 500), and the journal "
+        f"dataset 'curve', MLflow at {bench.proxy.uri} did not answer as MLflow does (HTTP 500), and the journal "
         f"{bench.root}/file/journal cannot be written: Not a directory; is it the address of a tracking server?; "
         "make room or set journal.path in kedro_mlflow_metrics.yml"
     )

@@ -10,7 +10,7 @@ from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.journal.session import notes_in
 from kedro_mlflow_metrics.project.binding import Binding
-from kedro_mlflow_metrics.project.context import RunRequest
+from kedro_mlflow_metrics.project.context import Project, RunRequest
 from kedro_mlflow_metrics.project.settings import read_settings
 from kedro_mlflow_metrics.runs import ending
 from kedro_mlflow_metrics.runs.choose import Chooser
@@ -24,7 +24,8 @@ def test_no_secret(tmp_path):
     about = Binding(server=Server(uri, 2.0, variables), journal=Journal(str(tmp_path)), experiment="Default")
     tags = {"repository": "https://s3cret@github.com/a/b", "build": "https://ci.example/1?token=s3cret"}
     run = read_settings({"run": {"tags": tags}}, {})
-    chosen = Chooser(about, run, RunRequest(("p",), {}, "", ""), saves=True).choose()
+    project, request = Project(tmp_path, "p", "", {}), RunRequest(("p",), {}, {"key": "s3cret"}, "", "")
+    chosen = Chooser(project, about, run, request, saves=True).choose()
     target = chosen.target
     clock.outbox(target).save(save(0), print)
     assert ending.end(target, chosen.note, "FINISHED", owner=True) is not None

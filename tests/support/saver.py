@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import mlflow
@@ -15,7 +16,7 @@ from kedro.io import DatasetError
 from kedro_mlflow_metrics import MlflowMetricsDataSet, process
 from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.project.binding import Binding
-from kedro_mlflow_metrics.project.context import RunRequest
+from kedro_mlflow_metrics.project.context import Project, RunRequest
 from kedro_mlflow_metrics.project.settings import read_settings
 from kedro_mlflow_metrics.runs import lifetime
 from kedro_mlflow_metrics.runs.choose import Chooser
@@ -98,9 +99,9 @@ def session(uri: str, experiment: str, cwd: str, **parameters: str) -> Begin:
 
     def begin() -> tuple[MlflowMetricsDataSet, Callable[[], object]]:
         about = Binding(given="", server=Server(uri, 2.0), journal=Journal(cwd), experiment=experiment)
-        request = RunRequest(("p",), parameters, "", "")
+        project, request = Project(Path(cwd), "p", "", {}), RunRequest(("p",), {}, parameters, "", "")
         settings = read_settings({}, {})
-        chosen = Chooser(about, settings, request, saves=True).choose()
+        chosen = Chooser(project, about, settings, request, saves=True).choose()
         run = lifetime.OpenRun(object(), chosen, [], ())
         lifetime._begin(run, settings)
         dataset = MlflowMetricsDataSet(prefix="")
