@@ -215,7 +215,8 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
         with self._bound() as binding, suppress(NotThereError):
             target = source_of(binding, self.run_id, self._stream.last)
-            return any(True for each in binding.readings for _ in read.load(target, each.owns, last=True))
+            ours = [each.owns for each in binding.readings]
+            return any(True for _ in read.load(target, lambda key: any(owns(key) for owns in ours), last=True))
         return False
 
     def _describe(self) -> dict[str, Any]:
