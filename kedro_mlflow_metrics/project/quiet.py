@@ -44,6 +44,6 @@ def first_saves_only(names: Collection[str]) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(shown)
-        for name, number in saves.items():
-            if number > 1:
-                log.info("Saved %s dicts to %s", f"{number:,}", name)
+    for name, number in saves.items():
+        if number > 1:
+            log.info("Saved %s dicts to %s", f"{number:,}", name)
