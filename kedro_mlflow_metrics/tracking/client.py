@@ -131,12 +131,18 @@ class ClientStore:
 @contextmanager
 def _without_word() -> Iterator[None]:
     """Keep MLflow from telling of the tables that it makes."""
-    logger = logging.getLogger("mlflow.store.db.utils")
-    before, logger.level = logger.level, logging.WARNING
+    loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic.runtime.migration")]
+
+    def shown(record: logging.LogRecord) -> bool:  # levels would not do: alembic sets its own
+        return record.levelno >= logging.WARNING
+
+    for logger in loggers:
+        logger.addFilter(shown)
     try:
         yield
     finally:
-        logger.level = before
+        for logger in loggers:
+            logger.removeFilter(shown)
 
 
 def _run(run: Any) -> tuple[RunInfo, list[MetricPoint]]:  # noqa: ANN401 - mlflow.entities.Run
