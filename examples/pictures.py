@@ -93,7 +93,7 @@ def main() -> None:
             show(page, link, CHARTS)
             page.screenshot(path=HERE / "charts-slash.png")
         dot, shown = run_example(folder, ".", "dot")
-        draw("run.svg", "kedro run", shown, 100, 9)
+        draw("run.svg", "kedro run", shown, 100, 7)
         with pages(dot, "latest") as link, browser_page(1200, 640) as page:
             show(page, link, CHARTS)
             page.screenshot(path=HERE / "charts-dot.png")
