@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ui"]
 
 _PORT = 5000  # MLflow's own
-_START_SECONDS = 120
+_START_SECONDS, _LOOK_SECONDS = 120, 0.1
 
 
 @click.command()
@@ -63,7 +63,8 @@ def ui(here: Binding, *, run: str | None, port: int | None, no_browser: bool) ->
         _wait(process, port)
         _show(page(f"http://127.0.0.1:{port}", experiment, run_id), no_browser=no_browser)
         click.echo("Press Ctrl-C to end.", err=True)
-        process.wait()
+        while process.poll() is None:  # a library that catches SIGINT, as polars does, would have `wait` go on
+            time.sleep(_LOOK_SECONDS)
         raise MetricsError("MLflow's server has ended", "its own words stand above")
     except KeyboardInterrupt:
         click.echo(err=True)
@@ -111,5 +112,5 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
     while process.poll() is None and time.monotonic() < end:
         with suppress(OSError), ask(f"http://127.0.0.1:{port}/health", timeout=1):
             return
-        time.sleep(0.1)
+        time.sleep(_LOOK_SECONDS)
     raise MetricsError("MLflow's server did not start", "its own words stand above")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from urllib.request import urlopen
@@ -34,7 +35,7 @@ def opened(simple, tmp_path):
 
 @pytest.mark.parametrize("run", ["", "latest"], ids=["runs", "run"])
 def test_a_local_store(simple, opened, run):
-    """Its pages are served until the command ends, and the browser lands at the runs, or at the charts of one."""
+    """Its pages are served until Ctrl-C, and the browser lands at the runs, or at the charts of one."""
     process, link, noted = opened(*filter(None, [run]))
     pages, _, place = link.partition("/#/")
     ident = simple.store.run["run_uuid"]
@@ -42,8 +43,8 @@ def test_a_local_store(simple, opened, run):
     assert place == f"experiments/{simple.store.run['experiment_id']}/{runs}?workflowType=machine_learning"
     with urlopen(f"{pages}/api/2.0/mlflow/runs/get?run_id={ident}") as answer:
         assert answer.status == 200
-    process.terminate()
-    assert process.wait(60) == 143
+    process.send_signal(signal.SIGTERM if run else signal.SIGINT)
+    assert process.wait(60) == (143 if run else 0)
     assert noted.read_text() == f"{link}\n"
     with pytest.raises(OSError, match="refused"):
         urlopen(pages)
