@@ -133,10 +133,9 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
 
     def _consume(self, items: Iterator[Any], binding: Binding) -> None:
         """Log each mapping as it comes, with the run active while the iterator computes."""
-        target = binding.target
         self.begin_stream()
         try:
-            with self._active(target):
+            with self._active(binding.target):
                 for item in items:
                     with self._bound(binding):
                         self._take(item, binding)
@@ -202,7 +201,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         with self._bound() as binding:
             target = source_of(binding, self.run_id, self._stream.last)
             for each in binding.readings:
-                found = read.load(target, each.owns, last=form == "last", retries=3 if self.binding else 0)
+                found = read.load(target, each.owns, last=form == "last", patient=bool(self.binding))
                 loaded = from_points(((each.strip(key), points) for key, points in found), form)
                 if len(loaded):  # a frame has no truth
                     return loaded
@@ -216,7 +215,8 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         with self._bound() as binding, suppress(NotThereError):
             target = source_of(binding, self.run_id, self._stream.last)
             ours = [each.owns for each in binding.readings]
-            return any(True for _ in read.load(target, lambda key: any(owns(key) for owns in ours), last=True))
+            found = read.load(target, lambda key: any(own(key) for own in ours), last=True, patient=bool(self.binding))
+            return any(True for _ in found)
         return False
 
     def _describe(self) -> dict[str, Any]:

@@ -9,13 +9,14 @@ import os
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterator
 
-__all__ = ["LAST_SECONDS", "Own", "at_end", "catch_sigterm", "inherited_lock", "now", "seconds_left"]
+__all__ = ["LAST_SECONDS", "Own", "at_end", "catch_sigterm", "filtered", "inherited_lock", "now", "seconds_left"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 LAST_SECONDS = 10.0  # that the end of a process may take to send what waits
@@ -28,6 +29,18 @@ T = TypeVar("T")
 def now() -> int:
     """Return the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+@contextmanager
+def filtered(loggers: Collection[logging.Logger], shown: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """Let loggers of others show only some of what they say, for the length of a ``with`` block."""
+    for logger in loggers:
+        logger.addFilter(shown)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(shown)
 
 
 class Own(Generic[T]):

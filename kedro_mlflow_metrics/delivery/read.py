@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["has_points", "last_points", "load"]
 
+_RETRIES = 3
+
 
 def load(
-    target: Target, wanted: Callable[[str], bool], *, last: bool = False, retries: int = 0
+    target: Target, wanted: Callable[[str], bool], *, last: bool = False, patient: bool = False
 ) -> Iterator[tuple[str, Iterable[MetricPoint]]]:
     """Yield the wanted keys in order, each with its points: one key's at a time, so that few are held at once.
 
     The journal is read first: what leaves it meanwhile is in MLflow by then, and what is in both is one point.
-    A pipeline asks for ``retries``; who waits at a prompt is told at once.
+    A pipeline is ``patient`` and asks again; who waits at a prompt is told at once.
     """
     flush(target)
     waiting: dict[str, set[MetricPoint]] = {}
@@ -39,7 +41,7 @@ def load(
     latest: dict[str, MetricPoint] = {}
     histories: Iterator[list[MetricPoint]] = iter(())
     if target.look():
-        store = open_store(target.server, retries=retries)
+        store = open_store(target.server, retries=_RETRIES if patient else 0)
         latest = {point.key: point for point in store.get_run(target.record.run_id)[1] if wanted(point.key)}
         keys = sorted(latest)
         histories = ([latest[key]] for key in keys) if last else _histories(store, target.record.run_id, keys)
@@ -65,13 +67,16 @@ def _histories(store: Store, run_id: str, keys: list[str]) -> Iterator[list[Metr
         yield from pool.map(partial(store.history, run_id), keys)
 
 
-def last_points(target: Target, wanted: Callable[[str], bool]) -> dict[str, MetricPoint | None]:
+def last_points(
+    target: Target, wanted: Callable[[str], bool], *, patient: bool = False
+) -> dict[str, MetricPoint | None]:
     """Return the last finite point of each wanted key, None where there is none.
 
     MLflow gives the latest points in one request; only where such a one is not finite the history is asked for.
     """
-    found = {key: last_finite(points) for key, points in load(target, wanted, last=True)}
+    found = {key: last_finite(points) for key, points in load(target, wanted, last=True, patient=patient)}
     missing = {key for key, point in found.items() if point is None}
     if missing:
-        found |= {key: last_finite(points) for key, points in load(target, missing.__contains__)}
+        histories = load(target, missing.__contains__, patient=patient)
+        found |= {key: last_finite(points) for key, points in histories}
     return found

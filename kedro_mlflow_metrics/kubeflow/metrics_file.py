@@ -114,7 +114,7 @@ def write_from_run(target: Target, path: Path, manners: Sequence[Manner]) -> Non
     """
     content = _contents.value.pop((target.record.ident, path), None) or _Content()
     try:
-        found = last_points(target, lambda key: any(manner.owns(key) for manner in manners))
+        found = last_points(target, lambda key: any(manner.owns(key) for manner in manners), patient=True)
     except MetricsError as exc:
         log.debug("The metrics file %s stays as it is: %s", path, exc)
         return

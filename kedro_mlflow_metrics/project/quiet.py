@@ -9,6 +9,8 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kedro_mlflow_metrics.process import filtered
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -37,13 +39,8 @@ def first_saves_only(names: Collection[str]) -> Iterator[None]:
         return saves[name] == 1
 
     loggers = [logger for logger in map(logging.getLogger, _CATALOGS) if not logger.isEnabledFor(logging.DEBUG)]
-    for logger in loggers:
-        logger.addFilter(shown)
-    try:
+    with filtered(loggers, shown):
         yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(shown)
     for name, number in saves.items():
         if number > 1:
             log.info("Saved %s dicts to %s", f"{number:,}", name)

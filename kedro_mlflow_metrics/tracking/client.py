@@ -7,7 +7,7 @@ import os
 import socket
 import sqlite3
 import weakref
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -128,21 +128,10 @@ class ClientStore:
                 raise told from exc
 
 
-@contextmanager
-def _without_word() -> Iterator[None]:
+def _without_word() -> AbstractContextManager[None]:
     """Keep MLflow from telling of the tables that it makes."""
     loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic.runtime.migration")]
-
-    def shown(record: logging.LogRecord) -> bool:  # levels would not do: alembic sets its own
-        return record.levelno >= logging.WARNING
-
-    for logger in loggers:
-        logger.addFilter(shown)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(shown)
+    return process.filtered(loggers, lambda record: record.levelno >= logging.WARNING)  # alembic sets levels itself
 
 
 def _run(run: Any) -> tuple[RunInfo, list[MetricPoint]]:  # noqa: ANN401 - mlflow.entities.Run
