@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,23 @@ def store(tmp_path: Path, empty_store: Path) -> Store:
     """A fresh SQLite store."""
     shutil.copy(empty_store, tmp_path / "alone.db")
     return Store(tmp_path / "alone.db")
+
+
+@pytest.fixture
+def saved(store: Store) -> Iterator[Callable[[object], dict[str, list[tuple[int, float]]]]]:
+    """Save into a run on a fresh store; return the points by key."""
+    import mlflow
+
+    from kedro_mlflow_metrics import MlflowMetricsDataSet
+
+    def save(data: object) -> dict[str, list[tuple[int, float]]]:
+        MlflowMetricsDataSet(prefix="").save(data)
+        return store.points()
+
+    mlflow.set_tracking_uri(store.uri)
+    with mlflow.start_run(experiment_id="0"):
+        yield save
+    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ class RunSettings(Model):
     @validator("name")
     @classmethod
     def _has_known_fields(cls, name: str) -> str:
-        accepted = "accepted: {pipeline}, {started}, {env}, {project}"
+        accepted = f"accepted: {', '.join(f'{{{field}}}' for field in FIELDS)}"
         try:
             name.format(**dict.fromkeys(FIELDS, ""))
         except KeyError as exc:

@@ -6,7 +6,6 @@ import ast
 import re
 from pathlib import Path
 
-import mlflow
 import pandas as pd
 import polars as pl
 import pytest
@@ -99,20 +98,6 @@ def test_what_a_later_node_gets(first):
     """It is the dict that the page shows."""
     (line,) = [line for line in run(first, "--pipeline", "later").splitlines() if line.startswith("LOADED ")]
     assert ast.literal_eval(line.removeprefix("LOADED ")) == ast.literal_eval(block("python", section("Load")).strip())
-
-
-@pytest.fixture
-def saved(store):
-    """Save into a run on a fresh store; return the points by key."""
-    mlflow.set_tracking_uri(store.uri)
-
-    def save(data):
-        MlflowMetricsDataSet(prefix="").save(data)
-        return store.points()
-
-    with mlflow.start_run(experiment_id="0"):
-        yield save
-    mlflow.set_tracking_uri(None)
 
 
 RETURNS = table(section("What a node may return"))
