@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     __version__: str
     from kedro_mlflow_metrics.dataset import MlflowMetricsDataSet, MlflowMetricsDataset
     from kedro_mlflow_metrics.hook import MlflowPipelineHook
+    from kedro_mlflow_metrics.runs.preview import compare
 
-__all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset", "MlflowPipelineHook", "__version__"]
+__all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset", "MlflowPipelineHook", "__version__", "compare"]
 
 _HOMES = {
     "MlflowMetricsDataSet": "dataset",
     "MlflowMetricsDataset": "dataset",
     "MlflowPipelineHook": "hook",
+    "compare": "runs.preview",
 }
 
 

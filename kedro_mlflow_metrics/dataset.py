@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.kubeflow.v1 import Manner
     from kedro_mlflow_metrics.project.binding import Binding
 
+    PlotlyPreview = dict[str, Any]  # Kedro-Viz reads the name
+
 __all__ = ["MlflowMetricsDataSet", "MlflowMetricsDataset"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
@@ -183,6 +185,10 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
             from kedro_mlflow_metrics.kubeflow.metrics_file import MetricsFile
 
             sinks.append(MetricsFile(self.filepath, self.manner(binding)))
+        if binding.summed_up:
+            from kedro_mlflow_metrics.runs.summary import CurvesOfRuns
+
+            sinks.append(CurvesOfRuns())
         return sinks
 
     def manner(self, binding: Binding) -> Manner:
@@ -209,6 +215,21 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
                 raise MetricsError("logging is switched off and nothing was saved in this run")
             run = f"the run {target.record.shown} in {target.server.where}"
             raise MetricsError(f"{run} has no metrics that start with {binding.prefix!r}")
+
+    def preview(self, runs: int = 1) -> PlotlyPreview:
+        """Return the curves and last values of this entry's newest runs for Kedro-Viz, as a Plotly figure.
+
+        Args:
+            runs: How many runs are laid over each other; ``preview_args: {runs: 3}`` in the entry's metadata.
+        """
+        from kedro_mlflow_metrics.runs.preview import as_figure
+
+        return as_figure(self, runs)
+
+    def _repr_html_(self) -> str:
+        from kedro_mlflow_metrics.runs.preview import as_html
+
+        return as_html(self)
 
     def _exists(self) -> bool:
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""

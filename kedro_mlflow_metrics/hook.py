@@ -11,7 +11,7 @@ from kedro.framework.hooks import hook_impl
 
 from kedro_mlflow_metrics.errors import MetricsError, hide_our_frames, one_line_exit
 from kedro_mlflow_metrics.project import catalog as catalogs
-from kedro_mlflow_metrics.project.context import CONFIG_KEY, Project, RunRequest
+from kedro_mlflow_metrics.project.context import Project, RunRequest, add_patterns
 from kedro_mlflow_metrics.project.quiet import accept_spelling, first_saves_only
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ class MlflowPipelineHook:
     @hook_impl
     def after_context_created(self, context: Context) -> None:
         """Learn where the project stands; read nothing yet."""
-        patterns = context.config_loader.config_patterns
-        if CONFIG_KEY not in patterns:
-            patterns[CONFIG_KEY] = [f"{CONFIG_KEY}*", f"{CONFIG_KEY}*/**", f"**/{CONFIG_KEY}*"]
+        add_patterns(context.config_loader)
         _current.project = Project.of(context)
         _newest[:] = [_current.project]
 

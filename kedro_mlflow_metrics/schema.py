@@ -12,7 +12,7 @@ from kedro_mlflow_metrics.errors import SettingsError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Model", "changed", "checked", "settable", "validator"]
+__all__ = ["Model", "as_tuple", "changed", "checked", "settable", "validator"]
 
 _ACCEPTED = {  # by pydantic's name of a type: a settings file is YAML, not Python
     "bool": "true or false",
@@ -50,6 +50,12 @@ def validator(*fields: str, before: bool = False) -> Callable[[Any], Any]:
     if _OLD:
         return pydantic.validator(*fields, pre=before)  # type: ignore[deprecated, unused-ignore] # pydantic 1's own way
     return pydantic.field_validator(*fields, mode="before" if before else "after")
+
+
+@classmethod  # type: ignore[misc] # of the models that a `validator` makes of it
+def as_tuple(cls: type[Model], given: object) -> object:  # noqa: ARG001 - as pydantic calls it
+    """Take one text for a list of one."""
+    return (given,) if isinstance(given, str) else given
 
 
 def checked(model: type[Some], given: Mapping[Any, Any], where: str, **groups: type[Model]) -> Some:

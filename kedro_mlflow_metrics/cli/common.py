@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,8 +20,9 @@ from kedro_mlflow_metrics.journal.folder import Journal
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
     from kedro_mlflow_metrics.project.context import Project
+    from kedro_mlflow_metrics.views.tables import Display, Table
 
-__all__ = ["in_project", "one_line", "project_of"]
+__all__ = ["Looking", "in_project", "looking", "matching", "one_line", "project_of"]
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -53,13 +56,68 @@ def one_line() -> Iterator[None]:
 
 def _here(metadata: Any, env: str | None) -> Binding:  # noqa: ANN401 - kedro's ProjectMetadata, or None
     """Return MLflow and the journal of the project, or of this folder if there is no project."""
-    from kedro_mlflow_metrics.project.binding import Binding
-
     with redirect_stdout(sys.stderr):  # what Kedro logs and the project prints is no answer
         project = project_of(metadata, env)
-        settings = project.settings()
-        experiment = settings.experiment or project.package
-        return Binding(server=project.server(settings), journal=project.journal(settings), experiment=experiment)
+        return project.here(project.settings())
+
+
+@dataclass(frozen=True)
+class Looking:
+    """What a command needs that shows runs.
+
+    Attributes:
+        here: MLflow and the journal.
+        experiment: Another experiment than the project's, if one is asked for.
+        display: How the project wants its metrics shown.
+        form: ``json``, ``md``, or empty for a table.
+    """
+
+    here: Binding
+    experiment: str
+    display: Display
+    form: str
+
+    def answer(self, table: Callable[[], Table], data: Callable[[], object]) -> None:
+        """Print what was asked for: a table, or the same as JSON or Markdown."""
+        from kedro_mlflow_metrics.views import text
+        from kedro_mlflow_metrics.views.terminal import print_table
+
+        if self.form == "json":
+            click.echo(text.strict(data()), nl=False)
+        elif self.form == "md":
+            click.echo(text.markdown(table()), nl=False)
+        else:
+            print_table(table())
+
+
+def looking(command: Command) -> Command:
+    """Give a command that shows runs the options that all of these have, and `Looking` as its first argument."""
+
+    @click.option("--experiment", metavar="NAME", default="", help="Another experiment than the project's.")
+    @click.option("--json", "as_json", is_flag=True, help="For programs.")
+    @click.option("--md", "as_md", is_flag=True, help="A Markdown table, for a pull request.")
+    @click.option("--env", "-e", default=None, help="Kedro environment whose settings and credentials are used.")
+    @click.pass_obj  # type: ignore[arg-type] # click's type does not know what `wraps` returns
+    @wraps(command)
+    def called(metadata: Any, env: str | None, experiment: str, *, as_json: bool, as_md: bool, **options: Any) -> Any:  # noqa: ANN401 - kedro's ProjectMetadata
+        if as_json and as_md:
+            raise click.UsageError("--json and --md exclude each other")
+        with one_line():
+            from kedro_mlflow_metrics.project.catalog import display_of
+
+            with redirect_stdout(sys.stderr):
+                project = project_of(metadata, env)
+                settings = project.settings()
+                display = display_of(settings, project.config("catalog"))
+            form = "json" if as_json else "md" if as_md else ""
+            return command(Looking(project.here(settings), experiment, display, form), **options)
+
+    return called  # type: ignore[return-value] # click calls it with options alone
+
+
+def matching(globs: Sequence[str]) -> Callable[[str], bool]:
+    """Return what tells whether a metric is among those that were asked for; all are if none were."""
+    return lambda key: not globs or any(fnmatchcase(key, glob) for glob in globs)
 
 
 def project_of(metadata: Any, env: str | None) -> Project:  # noqa: ANN401 - kedro's ProjectMetadata, or None

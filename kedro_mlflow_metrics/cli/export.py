@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kedro_mlflow_metrics.cli.common import in_project
+from kedro_mlflow_metrics.cli.common import in_project, matching
 from kedro_mlflow_metrics.delivery import read
 from kedro_mlflow_metrics.kubeflow.metrics_file import write_file
 from kedro_mlflow_metrics.runs import find
+from kedro_mlflow_metrics.views.tables import Table
 from kedro_mlflow_metrics.views.terminal import print_table
 
 if TYPE_CHECKING:
@@ -64,10 +64,7 @@ def export(  # noqa: PLR0913 - one per option
     if given and form != "kubeflow-v1":
         raise click.UsageError("--percentage, --raw, --order and --names go with --format kubeflow-v1")
     target = find.named(here, run)
-
-    def wanted(key: str) -> bool:
-        return not only or any(fnmatchcase(key, glob) for glob in only)
-
+    wanted = matching(only)
     if executor_input:
         from kedro_mlflow_metrics.kubeflow.v2 import leave_to_executor
 
@@ -98,5 +95,6 @@ def _text(target: Target, wanted: Callable[[str], bool], form: str, options: Map
     manner = Manner(read_options(options, form))
     made = document(last, lambda _: manner)
     warn_left_out(made.without_value, made.left_out)
-    print_table(("metric", "in Kubeflow"), [pair for pair in made.names.items() if pair[0] != pair[1]], stderr=True)
+    renamed = [pair for pair in made.names.items() if pair[0] != pair[1]]
+    print_table(Table(("metric", "in Kubeflow"), renamed, left=2), stderr=True)
     return made.text

@@ -13,6 +13,7 @@ from kedro_mlflow_metrics.cli.common import in_project
 from kedro_mlflow_metrics.delivery import leftovers
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError, counted
 from kedro_mlflow_metrics.tracking.address import absolute
+from kedro_mlflow_metrics.views.tables import Table
 from kedro_mlflow_metrics.views.terminal import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -108,14 +109,14 @@ def _address(waiting: Waiting, here: Binding, uri: str | None) -> tuple[str, str
 
 def _show(found: list[Waiting]) -> None:
     """Print a table of what waits."""
-    rows = []
+    heads, rows = ("run", "points", "since", "address", "why"), []
     for each in found:
         record = each.record
         kinds = ((each.refused, "refused"), (each.damaged, "damaged"))
         why = each.why + "".join(f"; {number} {what}" for number, what in kinds if number)
         title = each.title if record else each.folder.path.name
         rows.append((title, str(each.points), _moment(each.since), record.uri if record else "", why))
-    print_table(("run", "points", "since", "address", "why"), rows)
+    print_table(Table(heads, rows, left=len(heads)))
 
 
 def _moment(timestamp: int) -> str:

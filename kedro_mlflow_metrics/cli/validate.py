@@ -7,6 +7,7 @@ from typing import BinaryIO
 import click
 
 from kedro_mlflow_metrics.kubeflow.rules import Outcome, check
+from kedro_mlflow_metrics.views.tables import Table
 from kedro_mlflow_metrics.views.terminal import print_table
 
 __all__ = ["validate"]
@@ -22,11 +23,12 @@ def validate(file: BinaryIO, *, legacy: bool) -> None:
     anything to say, but for a note that Kubeflow takes something though its documentation does not.
     """
     findings = check(file.read(), legacy=legacy)
+    heads = ("entry", "metric", "problem", "Kubeflow", "versions")
     rows = [
         ("file" if found.entry is None else str(found.entry), *found[1:3], found.outcome.value, found.versions)
         for found in findings
     ]
-    print_table(("entry", "metric", "problem", "Kubeflow", "versions"), rows)
+    print_table(Table(heads, rows, left=len(heads)))
     if any(found.outcome is not Outcome.TAKES for found in findings):
         click.get_current_context().exit(1)
     click.echo(f"{file.name}: Kubeflow takes all of it, since version {'0.1' if legacy else '1.0'}.")

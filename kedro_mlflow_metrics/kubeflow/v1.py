@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kedro_mlflow_metrics.errors import SettingsError
-from kedro_mlflow_metrics.schema import Model, checked, settable, validator
+from kedro_mlflow_metrics.schema import Model, as_tuple, checked, settable, validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,10 +48,7 @@ class Options(Model):
     names: Names = "modern"
     strict: bool = False
 
-    @validator("percentage", "raw", "order", before=True)
-    @classmethod
-    def _one_is_enough(cls, globs: object) -> object:
-        return (globs,) if isinstance(globs, str) else globs
+    _as_list = validator("percentage", "raw", "order", before=True)(as_tuple)
 
 
 class Manner(NamedTuple):

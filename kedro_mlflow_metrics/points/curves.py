@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["MAX_POINTS", "Curve", "MetricPoint", "after", "apart", "batches", "count", "grouped"]
+__all__ = ["MAX_POINTS", "Curve", "MetricPoint", "after", "apart", "batches", "count", "grouped", "joined"]
 
 MAX_POINTS = 1000  # that MLflow takes in one request
 MAX_BYTES = 900_000  # of the 1 MB that a request may have
@@ -40,6 +40,13 @@ class Curve:
     values: Sequence[float]
     steps: Sequence[int]
     timestamps: Sequence[int]
+
+    @classmethod
+    def of(cls, key: str, points: Iterable[MetricPoint]) -> Curve:
+        """Return points, in any number, as columns of plain numbers."""
+        held = list(points)
+        values, steps = array("d", [point.value for point in held]), array("q", [point.step for point in held])
+        return cls(key, values, steps, array("q", [point.timestamp for point in held]))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -69,10 +76,11 @@ def grouped(curves: Iterable[Curve]) -> list[Curve]:
     found: dict[str, list[Curve]] = {}
     for curve in curves:
         found.setdefault(curve.key, []).append(curve)
-    return [_joined(key, found[key]) for key in sorted(found)]
+    return [joined(key, found[key]) for key in sorted(found)]
 
 
-def _joined(key: str, parts: list[Curve]) -> Curve:
+def joined(key: str, parts: Sequence[Curve]) -> Curve:
+    """Return the points of several curves as one curve of this key."""
     if len(parts) == 1:
         return parts[0]
     values = array("d", chain.from_iterable(part.values for part in parts))

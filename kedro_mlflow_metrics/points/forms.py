@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from operator import ge
+from operator import ge, lt
 from typing import TYPE_CHECKING, Any
+
+from kedro_mlflow_metrics.points.curves import Curve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
+    from kedro_mlflow_metrics.points.curves import MetricPoint
 
-__all__ = ["FORMS", "from_points", "json_value", "last_finite", "latest", "unclamped"]
+__all__ = ["FORMS", "from_points", "in_order", "json_value", "last_finite", "later", "latest", "unclamped"]
 
 FORMS = ("auto", "points", "values", "last", "frame")
 
@@ -51,10 +53,23 @@ def _metric(points: list[tuple[int, float]], form: str) -> Any:  # noqa: ANN401 
     return value if step == 0 else dicts[0]
 
 
+def later(one: MetricPoint | None, other: MetricPoint) -> MetricPoint:
+    """Return the point that MLflow calls the latest of two."""
+    return other if one is None else max(one, other, key=_order)
+
+
 def _order(point: MetricPoint) -> tuple[int, int, bool, float]:
     """Return what decides which point is the latest: as in MLflow the largest step, then timestamp, then value."""
     nan = math.isnan(point.value)
     return point.step, point.timestamp, not nan, 0.0 if nan else point.value
+
+
+def in_order(curve: Curve) -> Curve:
+    """Return the points of a metric in MLflow's order, the latest last."""
+    steps, times = curve.steps, curve.timestamps
+    if all(map(lt, zip(steps, times, strict=True), zip(steps[1:], times[1:], strict=True))):  # as most histories are
+        return curve
+    return Curve.of(curve.key, sorted(curve, key=_order))
 
 
 def _latest_by_step(points: Iterable[MetricPoint]) -> list[tuple[int, float]]:

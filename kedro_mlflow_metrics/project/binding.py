@@ -31,6 +31,7 @@ class Binding:
     journal: Journal = field(default_factory=Journal)  # where points wait
     experiment: str = ""  # the experiment of new runs
     enabled: bool = True  # whether anything is logged
+    summed_up: bool = False  # whether the run ends with a table, for which the shape of its curves is kept
 
     @property
     def plain_prefix(self) -> str:

@@ -7,12 +7,15 @@ dataset is looked up in them by identity: nothing is patched, replaced or built 
 from __future__ import annotations
 
 import copy
+import gc
 import re
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from inspect import signature
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_mlflow_metrics import process
@@ -21,16 +24,22 @@ from kedro_mlflow_metrics.errors import MetricsError, did_you_mean
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
     from kedro_mlflow_metrics.project.context import Catalog, MetricsDataset, Pipeline, Project
+    from kedro_mlflow_metrics.project.settings import Settings
+    from kedro_mlflow_metrics.views.tables import Display
 
 __all__ = [
     "Entry",
     "Place",
     "binding_of",
     "built",
+    "display_of",
+    "entries_of",
+    "looking",
     "materialise",
     "place_of",
     "remember",
     "satisfies",
+    "seen",
     "short",
     "sibling_prefixes",
 ]
@@ -142,21 +151,65 @@ def satisfies(catalog: Catalog, pipeline: Pipeline) -> bool:
     return all(name in catalog for name in pipeline.inputs())
 
 
+def entries_of(catalog: Catalog) -> Mapping[str, Any]:
+    """Return the entries of a catalog as they are configured."""
+    place = place_of(catalog)
+    return place.config if place else {}
+
+
 def configured(catalog: Catalog) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield name and configuration of the entries of our own type, built or not; patterns aside."""
-    place = place_of(catalog)
-    for name, entry in place.config.items() if place else ():
+    yield from ((name, entry) for name, entry in _ours(entries_of(catalog)) if "{" not in name)
+
+
+def _ours(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the entries of our own type, patterns too."""
+    for name, entry in config.items():
         kind = entry.get("type", "") if isinstance(entry, Mapping) else ""
-        if "{" not in name and isinstance(kind, str) and kind.startswith("kedro_mlflow_metrics."):
+        if isinstance(kind, str) and kind.startswith("kedro_mlflow_metrics."):
             yield name, entry
+
+
+def _prefix(name: str, entry: Mapping[str, Any]) -> str:
+    """Return the prefix of an entry as it is configured."""
+    prefix = entry.get("prefix")
+    return short(name) if prefix is None else str(prefix)
+
+
+def display_of(settings: Settings, config: Mapping[str, Any]) -> Display:
+    """Return how metrics are shown: what the settings say, and what the catalog's entries mark as percentages."""
+    from kedro_mlflow_metrics.views.tables import Display
+
+    return Display(_shares(config, settings.separator), settings.better.higher, settings.better.lower)
+
+
+def _shares(config: Mapping[str, Any], separator: str) -> Callable[[str], bool]:
+    """Return what tells whether an entry of a catalog marks a metric as a percentage; nothing is built or checked.
+
+    A pattern of entries stands for all of them.
+    """
+    marks: list[tuple[re.Pattern[str], Sequence[str]]] = []
+    for name, entry in _ours(config):
+        prefix = _prefix(name, entry)
+        arguments = entry.get("save_args")
+        kubeflow = arguments.get("kubeflow") if isinstance(arguments, Mapping) else None
+        globs = kubeflow.get("percentage") or () if isinstance(kubeflow, Mapping) else ()
+        texts = (".+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{.*?\})", prefix))
+        own = re.compile(f"{''.join(texts)}{re.escape(separator)}" if prefix else "")
+        marks.append((own, (globs,) if isinstance(globs, str) else globs))
+
+    def share(key: str) -> bool:
+        found = ((own.match(key), globs) for own, globs in marks)
+        prefix, globs = max(((own.end(), globs) for own, globs in found if own), default=(0, ()), key=itemgetter(0))
+        return any(fnmatchcase(text, glob) for text in (key, key[prefix:]) for glob in globs)
+
+    return share
 
 
 def sibling_prefixes(catalog: Catalog) -> frozenset[str]:
     """Return the prefixes of all metrics datasets of a catalog, unbuilt entries of our own type included."""
     prefixes = {entry.prefix for entry in built(catalog)}
-    for name, entry in configured(catalog):
-        prefix = entry.get("prefix")
-        prefixes.add(short(name) if prefix is None else str(prefix))
+    prefixes |= {_prefix(name, entry) for name, entry in configured(catalog)}
     return frozenset(prefixes)
 
 
@@ -168,15 +221,55 @@ def binding_of(dataset: MetricsDataset, *, complete: bool = True) -> Binding:
     from kedro_mlflow_metrics.journal.folder import Journal
     from kedro_mlflow_metrics.project.binding import Binding
 
+    place, entry = _holder(dataset)
+    if place is None or entry is None:
+        return Binding(given=dataset.explicit_prefix)
+    found = entry.bound(Binding(siblings=sibling_prefixes(place.catalog())))
+    if place.project is None:
+        return found
+    if not complete:
+        return replace(found, journal=Journal(str(place.project.root)))
+    return place.project.bind(found, place.project.settings())
+
+
+def _holder(dataset: MetricsDataset) -> tuple[Place, Entry] | tuple[None, None]:
+    """Return the newest catalog that holds a dataset, and what it is called there."""
     for place in _newest_first():
-        catalog = place.catalog()
-        entry = next((entry for entry in built(catalog) if entry.dataset is dataset), None)
-        if entry is None:
-            continue
-        found = entry.bound(Binding(siblings=sibling_prefixes(catalog)))
-        if place.project is None:
-            return found
-        if not complete:
-            return replace(found, journal=Journal(str(place.project.root)))
-        return place.project.bind(found, place.project.settings())
-    return Binding(given=dataset.explicit_prefix)
+        for entry in built(place.catalog()):
+            if entry.dataset is dataset:
+                return place, entry
+    return None, None
+
+
+def looking() -> tuple[Binding, Display]:
+    """Return where somebody looks who is in no dataset: the newest project of this process, or MLflow's own address."""
+    from kedro_mlflow_metrics.project.binding import Binding
+    from kedro_mlflow_metrics.project.context import Project
+    from kedro_mlflow_metrics.views.tables import Display
+
+    project = next((place.project for place in _newest_first() if place.project), None) or Project.of_folder()
+    if project is None:
+        return Binding(), Display()
+    settings = project.settings()
+    return project.here(settings), display_of(settings, project.config("catalog"))
+
+
+def seen(dataset: MetricsDataset) -> tuple[Binding, Display]:
+    """Return what is known of a dataset that somebody looks at, and how its metrics are shown.
+
+    Kedro-Viz makes its catalog without hooks, so that none came by here: it is looked for among all objects.
+    """
+    from kedro_mlflow_metrics.project.context import Project
+    from kedro_mlflow_metrics.views.tables import Display
+
+    place, _ = _holder(dataset)
+    if place is None and (project := Project.of_folder()):
+        from kedro.io import DataCatalog
+
+        for each in gc.get_objects():
+            if issubclass(type(each), DataCatalog) and any(entry.dataset is dataset for entry in built(each)):
+                remember(each, project, project.config("catalog"))
+    place, _ = _holder(dataset)
+    project = place.project if place else None
+    display = display_of(project.settings(), place.config) if project and place else Display()
+    return dataset.binding or binding_of(dataset), display

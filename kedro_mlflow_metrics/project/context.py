@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.settings import Settings
     from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["CONFIG_KEY", "Catalog", "Context", "MetricsDataset", "Node", "Pipeline", "Project", "RunRequest"]
+__all__ = [
+    "CONFIG_KEY",
+    "Catalog",
+    "Context",
+    "MetricsDataset",
+    "Node",
+    "Pipeline",
+    "Project",
+    "RunRequest",
+    "add_patterns",
+]
 
 CONFIG_KEY = "kedro_mlflow_metrics"
 
@@ -25,6 +36,13 @@ Context = Any
 MetricsDataset = Any
 Node = Any
 Pipeline = Any
+
+
+def add_patterns(config_loader: Any) -> None:  # noqa: ANN401 - the project's own
+    """Let a config loader find our settings file, unless the project says itself how."""
+    patterns = config_loader.config_patterns
+    if CONFIG_KEY not in patterns:
+        patterns[CONFIG_KEY] = [f"{CONFIG_KEY}*", f"{CONFIG_KEY}*/**", f"**/{CONFIG_KEY}*"]
 
 
 class Project(NamedTuple):
@@ -44,6 +62,21 @@ class Project(NamedTuple):
         package = getattr(context, "_package_name", None) or PACKAGE_NAME or root.name  # Kedro names it nowhere else
         return cls(root, package, context.env or getattr(loader, "default_run_env", None) or "", loader)
 
+    @classmethod
+    def of_folder(cls) -> Project | None:
+        """Return the project that Kedro has been told of in this process, without a context: no hook is called."""
+        from kedro.framework import project
+        from kedro.utils import find_kedro_project
+
+        root = find_kedro_project(Path.cwd())
+        if root is None or project.PACKAGE_NAME is None:
+            return None
+        chosen, env = project.settings, os.environ.get("KEDRO_ENV")
+        where = str(root / chosen.CONF_SOURCE)
+        loader = chosen.CONFIG_LOADER_CLASS(conf_source=where, env=env, **chosen.CONFIG_LOADER_ARGS)
+        add_patterns(loader)
+        return cls(root, project.PACKAGE_NAME, env or getattr(loader, "default_run_env", None) or "", loader)
+
     @property
     def settings_file(self) -> Path | None:
         """Where the settings of all environments stand; None without a Kedro project."""
@@ -56,7 +89,14 @@ class Project(NamedTuple):
         """Read the settings file; no file means all defaults."""
         from kedro_mlflow_metrics.project.settings import read_settings
 
-        return read_settings(self._config(CONFIG_KEY), self._config("credentials"))
+        return read_settings(self.config(CONFIG_KEY), self.config("credentials"))
+
+    def here(self, settings: Settings) -> Binding:
+        """Return what has to be known to look at the project's runs."""
+        from kedro_mlflow_metrics.project.binding import Binding
+
+        experiment = settings.experiment or self.package
+        return Binding(server=self.server(settings), journal=self.journal(settings), experiment=experiment)
 
     def bind(self, found: Binding, settings: Settings, *, pipelines: Collection[str] = (), run: str = "") -> Binding:
         """Add to what is known of a dataset what the settings say; some pipelines of a run cannot be switched off."""
@@ -95,7 +135,8 @@ class Project(NamedTuple):
         about = settings.journal
         return Journal(str(self.root), about.path, about.max_bytes, self.env, fail=settings.on_failure == "fail")
 
-    def _config(self, key: str) -> Mapping[str, Any]:
+    def config(self, key: str) -> Mapping[str, Any]:
+        """Return what Kedro's configuration says under a key; nothing if there is none."""
         from kedro.config import MissingConfigException
 
         try:

@@ -10,10 +10,10 @@ from pydantic import Field, SecretStr
 
 from kedro_mlflow_metrics.errors import SettingsError, did_you_mean
 from kedro_mlflow_metrics.points.names import suggestion
-from kedro_mlflow_metrics.schema import Model, changed, checked, validator
+from kedro_mlflow_metrics.schema import Model, as_tuple, changed, checked, validator
 from kedro_mlflow_metrics.tracking.environment import own, takes
 
-__all__ = ["RunSettings", "Settings", "read_settings", "seconds"]
+__all__ = ["BetterSettings", "RunSettings", "Settings", "read_settings", "seconds"]
 
 FILE = "kedro_mlflow_metrics.yml"
 FIELDS = ("pipeline", "started", "env", "project")  # of a run's name
@@ -66,6 +66,20 @@ class JournalSettings(Model):
     max_bytes: int = Field(default=2**30, gt=0)
 
 
+class BetterSettings(Model):
+    """Which metrics are the better the higher or the lower; in a comparison the best of a row is marked.
+
+    Attributes:
+        higher: Globs of their keys.
+        lower: The same.
+    """
+
+    higher: tuple[str, ...] = ()
+    lower: tuple[str, ...] = ()
+
+    _as_list = validator("higher", "lower", before=True)(as_tuple)
+
+
 class Settings(Model):
     """All settings; every one has a default.
 
@@ -80,6 +94,8 @@ class Settings(Model):
         on_failure: What a failed sending does.
         timeout: Seconds for one request.
         journal: See `JournalSettings`.
+        summary: Whether a run on a terminal ends with a table of its metrics.
+        better: See `BetterSettings`.
     """
 
     enabled: bool = True
@@ -92,12 +108,11 @@ class Settings(Model):
     on_failure: Literal["journal", "fail"] = "journal"
     timeout: float = Field(default=10.0, gt=0)
     journal: JournalSettings = JournalSettings()
+    summary: bool = True
+    better: BetterSettings = BetterSettings()
     secrets: dict[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
 
-    @validator("disabled_pipelines", before=True)
-    @classmethod
-    def _as_list(cls, names: object) -> object:
-        return (names,) if isinstance(names, str) else names
+    _as_list = validator("disabled_pipelines", before=True)(as_tuple)
 
     @validator("separator")
     @classmethod
@@ -119,7 +134,7 @@ def read_settings(data: object, credentials: Mapping[str, Any], where: str = FIL
         raise SettingsError(f"{where}: got {type(data).__name__}", "accepted: keys such as tracking_uri, experiment")
     if "secrets" in data:
         raise SettingsError(f"{where}: 'secrets' is no setting", "name a key of credentials.yml in 'credentials'")
-    settings = checked(Settings, data, where, run=RunSettings, journal=JournalSettings)
+    settings = checked(Settings, data, where, run=RunSettings, journal=JournalSettings, better=BetterSettings)
     if settings.credentials is None:
         return settings
     entry = credentials.get(settings.credentials)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.delivery import clock, leftovers
-from kedro_mlflow_metrics.delivery.read import has_points
+from kedro_mlflow_metrics.delivery.read import latest_of
 from kedro_mlflow_metrics.errors import JournalError, MetricsError, counted
 from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.points.curves import count
@@ -24,14 +24,21 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.journal.folder import Record
     from kedro_mlflow_metrics.journal.session import Session
+    from kedro_mlflow_metrics.runs.summary import Summary
 
 __all__ = ["end"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
 
-def end(
-    target: Target, note: Session, status: str, *, owner: bool = False, pipelines: bool = False
+def end(  # noqa: PLR0913 - what is known of an end
+    target: Target,
+    note: Session,
+    status: str,
+    *,
+    owner: bool = False,
+    pipelines: bool = False,
+    summary: Summary | None = None,
 ) -> MetricsError | None:
     """End one run, or leave one that others opened, and say what became of it; return why something is left.
 
@@ -41,6 +48,7 @@ def end(
         status: How the pipeline ended.
         owner: Whether this process opened it.
         pipelines: Whether it is the pipeline's, and not one that an entry names itself.
+        summary: What sums up a run that has finished, if anything does.
     """
     logged = clock.outbox(target).sent
     trouble = _end(target, note, status, owner=owner)
@@ -61,9 +69,12 @@ def end(
         if not record.experiment_id:  # joined while MLflow did not answer
             with suppress(MetricsError):
                 record = replace(record, experiment_id=runs.look_at(target.server, record.run_id).experiment_id)
-        something = logged or has_points(target)
+        latest = latest_of(target) if summary or not logged else None
+        something = logged or latest != {}
         told = "Metrics are in MLflow" if something else "Nothing was logged"
         log.info("%s: run %r, id %s, in %s", told, record.name, record.run_id, record.uri)
+        if summary and latest and status == "FINISHED":
+            summary.show(target, latest)
         if something:
             pages = target.server.http and page(target.server.safe, record.experiment_id, record.run_id)
             print_line(f"See the charts: {pages or target.journal.command('ui')}")

@@ -1,44 +1,100 @@
-"""Which run somebody means who reads: an id, the start of one that waits in the journal, or ``latest``."""
+"""Which runs somebody means who reads: by their ids, names or age, also runs that only the journal has so far."""
 
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
-from kedro_mlflow_metrics.delivery.target import Target
-from kedro_mlflow_metrics.errors import MetricsError, NotThereError, TrackingError
-from kedro_mlflow_metrics.journal.points_file import waiting_points
+from kedro_mlflow_metrics.delivery.read import in_journal, snapshots
+from kedro_mlflow_metrics.errors import MetricsError, NotThereError, TrackingError, counted
 from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
-    from kedro_mlflow_metrics.journal.folder import Journal
+    from kedro_mlflow_metrics.delivery.read import Snapshot
+    from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.project.binding import Binding
-    from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["LATEST", "named", "newest"]
+__all__ = ["LATEST", "named", "newest", "recent", "several"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 LATEST = "latest"
+_AGO = re.compile(rf"{LATEST}(?:~(\d{{1,4}}))?")
+_ID, _START = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{6,31}")
 _LOOKED_AT = 50
 
 
 def named(here: Binding, run: str) -> Target:
     """Return the run that a command names. Raises `MetricsError` if there is none, or more than one."""
-    if run == LATEST:
-        return newest(here)
-    known = [each for each in _in_journal(here.server, here.journal) if _begins(each, run)]
-    if len({each.record.shown for each in known}) > 1:
-        raise MetricsError(f"{len(known)} runs in the journal begin with {run!r}", "give more characters of the id")
-    if known and known[0].offline:
+    return several(here, [run])[0].target
+
+
+def several(here: Binding, names: Sequence[str], experiment: str = "") -> list[Snapshot]:
+    """Return the runs that a command names, each by one request and those of ``latest`` by one for all.
+
+    Args:
+        here: The project.
+        names: Each is an id, at least 6 characters with which one begins, a name, ``latest``, or ``latest~1`` for the
+            run before that.
+        experiment: Another experiment than the project's.
+
+    Raises:
+        MetricsError: There is no such run, or more than one.
+    """
+    ages = {name: int(ago[1] or 0) for name in names if (ago := _AGO.fullmatch(name))}
+    last = recent(here, max(ages.values()) + 1, experiment=experiment) if ages else []
+    for name, age in ages.items():
+        if age >= len(last):
+            have = f"has {counted(len(last), 'run')}, so that there is no {name!r}" if last else "has no run yet"
+            reason = f"the experiment {_experiment(here, experiment)[1]!r} in {here.server.where} {have}"
+            raise NotThereError(reason, "run a pipeline that saves metrics, or name a run")
+    return [last[ages[name]] if name in ages else _one(here, name, experiment) for name in names]
+
+
+def _one(here: Binding, run: str, experiment: str) -> Snapshot:
+    """Return the run of an id, of the start of one, or of a name."""
+    known = [each for each in in_journal(here.server, here.journal) if _is(each, run)]
+    if len(known) > 1:
+        raise MetricsError(f"{len(known)} runs in the journal are {run!r}", _more(known))
+    if known and known[0].target.offline:
         return known[0]
-    return Target.of(here.server, here.journal, runs.look_at(here.server, known[0].record.run_id if known else run))
+    try:
+        found = [] if known or _ID.fullmatch(run) else _search(here, run, experiment)
+        if len(found) > 1:
+            raise MetricsError(f"{len(found)} runs in {here.server.where} are {run!r}", _more(found))
+        if found:
+            return found[0]
+        seen = runs.found(here.server, known[0].run_id if known else run)
+    except TrackingError as exc:
+        if not known or not exc.outage:
+            raise
+        _warn(exc)
+        return known[0]
+    return snapshots(here.server, here.journal, [seen])[0]
 
 
-def _begins(target: Target, ident: str) -> bool:
-    """Tell whether an id of a run begins so."""
-    return any(each.startswith(ident) for each in (target.record.run_id, target.record.local_id) if each)
+def _is(each: Snapshot, run: str) -> bool:
+    """Tell whether an id of a run begins so, or its name is this."""
+    record = each.target.record
+    return each.name == run or any(ident.startswith(run) for ident in (record.run_id, record.local_id) if ident)
+
+
+def _search(here: Binding, run: str, experiment: str) -> list[Snapshot]:
+    """Ask MLflow for runs whose id begins so, or else whose name is this."""
+    wheres = [f"attributes.run_id LIKE '{run}%'"] if _START.fullmatch(run) else []
+    quote = "'" if "'" not in run else '"'
+    if quote not in run:
+        wheres.append(f"attributes.run_name = {quote}{run}{quote}")
+    place = _experiment(here, experiment)
+    found = (runs.search(here.server, *place, _LOOKED_AT, where=where) for where in wheres)
+    return snapshots(here.server, here.journal, next(filter(None, found), []))
+
+
+def _more(found: Sequence[Snapshot]) -> str:
+    return f"give more of the id: {', '.join(each.run_id for each in found[:3])}{', ...' if len(found) > 3 else ''}"  # noqa: PLR2004
 
 
 def newest(here: Binding, owns: Callable[[str], bool] | None = None) -> Target:
@@ -51,37 +107,52 @@ def newest(here: Binding, owns: Callable[[str], bool] | None = None) -> Target:
     Raises:
         MetricsError: There is none.
     """
+    for each in recent(here, _LOOKED_AT if owns else 1):
+        if owns is None or any(map(owns, each.latest)):
+            return each.target
+    what = "" if owns is None else f" with metrics of this entry among the last {_LOOKED_AT}"
+    name = _experiment(here, "")[1]
+    raise NotThereError(
+        f"there is no run{what} in experiment {name!r} in {here.server.where}", "log one, or name a run"
+    )
+
+
+def recent(
+    here: Binding, most: int, *, experiment: str = "", where: str = "", order: str = NEWEST_FIRST
+) -> list[Snapshot]:
+    """Return runs of the experiment by two requests, also those that only the journal has so far.
+
+    Args:
+        here: The project.
+        most: How many.
+        experiment: Another experiment than the project's.
+        where: MLflow's expression for those that are wanted, which chooses none from the journal.
+        order: MLflow's expression for their order; those from the journal stand where they belong by their start.
+    """
     server, journal = here.server, here.journal
-    ident, name = runs.asked_for(server, here.experiment)
+    ident, name = _experiment(here, experiment)
     waiting = [
         each
-        for each in _in_journal(server, journal)
-        if (each.record.experiment_id == ident if ident else each.record.experiment == name)
-        and (owns is None or _waits(each, owns))
+        for each in ([] if where else in_journal(server, journal))
+        if (each.target.record.experiment_id == ident if ident else each.target.record.experiment == name)
     ]
-    found = [each for each in waiting if each.offline]
     try:
-        for info, latest in runs.newest(server, ident, name, _LOOKED_AT if owns else 1):
-            target = Target.of(server, journal, info)
-            if owns is None or any(owns(point.key) for point in latest) or _waits(target, owns):
-                found.append(target)
-                break
+        found = snapshots(server, journal, runs.search(server, ident, name, most, where=where, order=order))
+        new = [each for each in waiting if each.target.offline]
     except TrackingError as exc:
         if not waiting or not exc.outage:
             raise
-        found = waiting
-        log.warning("%s; taken is the newest run that waits in the journal", exc.reason)
-    if not found:
-        what = "" if owns is None else f" with metrics of this entry among the last {_LOOKED_AT}"
-        raise NotThereError(f"there is no run{what} in experiment {name!r} in {server.where}", "log one, or name a run")
-    return max(found, key=lambda target: target.record.start_time)
+        _warn(exc)
+        found, new = [], waiting
+    if new or order == NEWEST_FIRST:
+        found = sorted([*found, *new], key=lambda each: each.start_time, reverse=True)
+    return found[:most]
 
 
-def _in_journal(server: Server, journal: Journal) -> Iterator[Target]:
-    """Return the runs of an address that the journal knows."""
-    return (Target(server, journal, record) for _, record in journal.runs_at(server.portable(journal.base)))
+def _experiment(here: Binding, experiment: str) -> tuple[str, str]:
+    """Return id and name of the experiment that is looked at."""
+    return ("", experiment) if experiment else runs.asked_for(here.server, here.experiment)
 
 
-def _waits(target: Target, owns: Callable[[str], bool]) -> bool:
-    """Tell whether a metric that counts waits in the journal."""
-    return any(owns(curve.key) for folder in target.folders() for curve in waiting_points(folder))
+def _warn(trouble: TrackingError) -> None:
+    log.warning("%s; seen is only what waits in the journal", trouble.reason)

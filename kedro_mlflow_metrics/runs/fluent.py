@@ -20,7 +20,7 @@ from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
 
-__all__ = ["ended", "new_target", "source_of", "target_of", "what_is_known"]
+__all__ = ["ended", "here_of", "new_target", "source_of", "target_of", "what_is_known"]
 
 _NO_RUN = "give the entry a run_id, start the pipeline with --params mlflow_run_id=..., or save metrics first"
 _ended: process.Own[dict[str, Target]] = process.Own(dict)  # by project, the run of its last pipeline
@@ -52,12 +52,16 @@ def _is(last: Target | None, run_id: str, uri: str) -> bool:
 def source_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target:
     """Return the run that a dataset reads from: the one that it would write to, or else the newest of this process."""
     if run_id == find.LATEST and binding.enabled:
-        here = replace(binding, server=_server(binding), experiment=binding.experiment or "Default")
-        return find.newest(here, binding.owns)
+        return find.newest(here_of(binding), binding.owns)
     target = target_of(binding, run_id, last) or _newest_here(binding, last)
     if target is None:
         raise NotThereError("there is no MLflow run to load from", _NO_RUN)
     return target
+
+
+def here_of(binding: Binding) -> Binding:
+    """Return where runs of a dataset are looked for: in its project, or else where MLflow's fluent functions log to."""
+    return replace(binding, server=_server(binding), experiment=binding.experiment or "Default")
 
 
 def _newest_here(binding: Binding, last: Target | None) -> Target | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from kedro_mlflow_metrics.runs.choose import Chooser, experiment_of
 from kedro_mlflow_metrics.runs.ending import end
 from kedro_mlflow_metrics.runs.find import LATEST
 from kedro_mlflow_metrics.runs.fluent import ended
+from kedro_mlflow_metrics.runs.summary import Summary
 from kedro_mlflow_metrics.tracking import active, system_metrics
 from kedro_mlflow_metrics.tracking.environment import lend, take_back
 from kedro_mlflow_metrics.tracking.store import RunInfo
@@ -53,6 +55,7 @@ class OpenRun:
     notes: dict[Target, Session] = field(default_factory=dict)  # that the Kedro session lives, per run
     loans: list[Mapping[str, str]] = field(default_factory=list)  # what was set in the environment meanwhile
     monitor: system_metrics.Monitor | None = None  # what measures the machine
+    summary: Summary | None = None  # what sums up the run at its end
     thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
 
     @property
@@ -100,11 +103,15 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
     for run_id in sorted({entry.dataset.run_id for entry in entries} - {None, LATEST}):
         chooser.look_at(run_id, needed=any(run_id == entry.dataset.run_id for entry in entries if entry not in saving))
     chosen = chooser.choose()
-    base = replace(base, target=chosen.target if chosen else None)
+    summary = None
+    if settings.summary and sys.stdout.isatty():
+        summary = Summary(catalogs.display_of(settings, catalogs.entries_of(catalog)), "+".join(request.pipelines))
+    base = replace(base, target=chosen.target if chosen else None, summed_up=summary is not None)
     _bind(entries, base)
     others = {entry.dataset.run_id: target for entry in saving if (target := _own_target(entry, base)) is not None}
     if chosen or others:
-        _begin(OpenRun(catalog, chosen, list(others.values()), _files(catalog, saving, base)), settings)
+        files = _files(catalog, saving, base)
+        _begin(OpenRun(catalog, chosen, list(others.values()), files, summary=summary), settings)
 
 
 def _check_prefixes(entries: Sequence[Entry], saving: Sequence[Entry], separator: str) -> None:
@@ -228,7 +235,8 @@ def finish(run: OpenRun, status: str) -> None:
             active.deactivate(run.chosen.target.run)
             system_metrics.stop(run.monitor)
             target = run.chosen.target
-            troubles.append(end(target, run.notes[target], status, owner=run.chosen.owner, pipelines=True))
+            note, owner = run.notes[target], run.chosen.owner
+            troubles.append(end(target, note, status, owner=owner, pipelines=True, summary=run.summary))
             ended(target)
     finally:
         for loan in run.loans:

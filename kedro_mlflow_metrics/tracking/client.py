@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
+from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, joined
 from kedro_mlflow_metrics.tracking.environment import lent
 from kedro_mlflow_metrics.tracking.store import RunInfo, error_code, to_run_info
 
@@ -27,6 +27,7 @@ __all__ = ["ClientStore"]
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 3.0
+_PAGE = 50_000  # points; the database sorts the whole history for each page
 _HOPELESS = ("authentication failed", "Access denied", "Unknown database", "does not exist", "is not supported in")
 _NO_LOGIN = "Databricks credential configuration failed"
 
@@ -105,9 +106,16 @@ class ClientStore:
         with self._refusals():
             self._store.log_batch(run_id, metrics, params=[], tags=[])
 
-    def history(self, run_id: str, key: str) -> list[MetricPoint]:
+    def history(self, run_id: str, key: str) -> Curve:
+        pages: list[Curve] = []
+        token = None
         with self._refusals():
-            return list(map(_point, self._client.get_metric_history(run_id, key)))
+            while True:  # MLflow's client would hold an object per point of all pages
+                page = self._store.get_metric_history(run_id, key, max_results=_PAGE, page_token=token)
+                pages.append(Curve.of(key, map(_point, page)))
+                token = page.token
+                if token is None:
+                    return joined(key, pages)
 
     def _artifacts(self) -> str | None:
         """Keep the artifacts of a local store beside it, not in whatever folder is current."""

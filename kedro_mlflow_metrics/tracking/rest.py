@@ -11,7 +11,7 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
+from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, joined
 from kedro_mlflow_metrics.points.forms import json_value
 from kedro_mlflow_metrics.tracking.environment import lent
 from kedro_mlflow_metrics.tracking.store import RunInfo, error_code, to_run_info
@@ -84,14 +84,14 @@ class RestStore:
         text = f'{{"run_id":{encode_basestring_ascii(run_id)},"metrics":[{",".join(map(_json_metrics, batch))}]}}'
         self._ask("POST", "runs/log-batch", data=text.encode(), extra_headers={"Content-Type": "application/json"})
 
-    def history(self, run_id: str, key: str) -> list[MetricPoint]:
-        points: list[MetricPoint] = []
+    def history(self, run_id: str, key: str) -> Curve:
+        pages: list[Curve] = []
         query = {"run_id": run_id, "metric_key": key, "max_results": str(_PAGE)}
         while True:
             page = self._ask("GET", "metrics/get-history", params=query)
-            points += map(_point, page.get("metrics", ()))
+            pages.append(Curve.of(key, map(_point, page.get("metrics", ()))))
             if not page.get("next_page_token"):
-                return points
+                return joined(key, pages)
             query["page_token"] = page["next_page_token"]
 
     def _ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.points.curves import MetricPoint
     from kedro_mlflow_metrics.tracking.address import Server
+    from kedro_mlflow_metrics.tracking.store import Found
 
 __all__ = [
     "RUN_KEY_TAG",
@@ -28,9 +29,10 @@ __all__ = [
     "end_lost",
     "experiment_id",
     "find_or_create",
+    "found",
     "known_experiment",
     "look_at",
-    "newest",
+    "search",
     "with_context",
 ]
 
@@ -39,8 +41,13 @@ RUN_KEY_TAG = "kedro.run_key"
 
 def look_at(server: Server, run_id: str) -> RunInfo:
     """Return a run that somebody else opened, and leave it as it is; a deleted one is refused."""
+    return found(server, run_id)[0]
+
+
+def found(server: Server, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
+    """Return such a run and the latest point of each of its metrics."""
     try:
-        info, _ = open_store(server).get_run(run_id)
+        info, latest = open_store(server).get_run(run_id)
     except TrackingError as exc:
         if exc.code == TrackingError.NO_STORE:  # then waiting for it is no use
             raise TrackingError(exc.reason, exc.advice, code="RESOURCE_DOES_NOT_EXIST") from exc
@@ -54,7 +61,7 @@ def look_at(server: Server, run_id: str) -> RunInfo:
             f"restore it with 'mlflow runs restore --run-id {run_id}' or choose another",
             code="INVALID_STATE",
         )
-    return info
+    return info, latest
 
 
 def asked_for(server: Server, experiment: str) -> tuple[str, str]:
@@ -90,14 +97,24 @@ def experiment_id(server: Server, name: str) -> str:
     return found[0]
 
 
-def newest(server: Server, ident: str, name: str, most: int) -> list[tuple[RunInfo, list[MetricPoint]]]:
-    """Return the runs of an experiment that were started last, and their latest points; nothing is created.
+def search(  # noqa: PLR0913 - what MLflow is asked
+    server: Server, ident: str, name: str, most: int, *, where: str = "", order: str = NEWEST_FIRST
+) -> Found:
+    """Return runs of an experiment and their latest points, without more those that were started last.
 
-    The id and the name of the experiment are those that `asked_for` returns.
+    Nothing is created.
+
+    Args:
+        server: Where.
+        ident: The id of the experiment, and
+        name: its name, as `asked_for` returns them.
+        most: How many runs.
+        where: MLflow's expression for those that are wanted.
+        order: And for their order.
     """
     store = open_store(server)
     ident = ident or known_experiment(server, name)
-    return store.search(ident, "", NEWEST_FIRST, most) if ident else []
+    return store.search(ident, where, order, most) if ident else []
 
 
 def known_experiment(server: Server, name: str) -> str:

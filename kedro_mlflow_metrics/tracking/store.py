@@ -28,6 +28,7 @@ class RunInfo(NamedTuple):
     artifact_uri: str = ""
     user_id: str = ""
     lifecycle_stage: str = ""
+    end_time: int = 0
 
 
 Found = list[tuple[RunInfo, list["MetricPoint"]]]
@@ -63,8 +64,8 @@ class Store(Protocol):
     def log_batch(self, run_id: str, batch: Sequence[Curve]) -> None:
         """Write at most 1,000 points."""
 
-    def history(self, run_id: str, key: str) -> list[MetricPoint]:
-        """Return all points of a metric."""
+    def history(self, run_id: str, key: str) -> Curve:
+        """Return all points of a metric, in no order."""
 
 
 # SQLite; PostgreSQL and SQL Server; MySQL since 8.0.19; MySQL before, which does not name the table.
@@ -103,4 +104,5 @@ def to_run_info(data: Mapping[str, Any]) -> RunInfo:
         artifact_uri=data.get("artifact_uri") or "",
         user_id=data.get("user_id") or "unknown",
         lifecycle_stage=data.get("lifecycle_stage") or "active",
+        end_time=int(data.get("end_time") or 0),
     )

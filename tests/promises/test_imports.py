@@ -34,6 +34,7 @@ def test_public_names():
         "MlflowMetricsDataset",
         "MlflowPipelineHook",
         "__version__",
+        "compare",
     }
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         kedro_mlflow_metrics.Nothing  # noqa: B018

@@ -48,7 +48,7 @@ def test_latest_is_also_one_that_waits_in_the_journal(runs):
     away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}"}
     runs.kedro("run", "--pipeline", "second", env=away)
     out = runs.kedro("metrics", "export", "latest", "-o", "out.json", env=away).stdout
-    assert "taken is the newest run that waits in the journal" in out
+    assert "seen is only what waits in the journal" in out
     assert json.loads((runs.root / "out.json").read_text())["metrics"]["m.a"][0]["value"] == 2
     assert exported(runs, "latest")["run_id"] == known  # it waits for another address
     runs.kedro("metrics", "sync", "--to", runs.store.uri)

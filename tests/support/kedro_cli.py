@@ -22,8 +22,8 @@ class WarmKedro:
         self._number = 0
         atexit.register(self.close)
 
-    def start(self, root: Path, *arguments: str, env: dict[str, str] | None = None) -> Command:
-        """Start ``kedro ARGUMENTS`` in a project."""
+    def start(self, root: Path, *arguments: str, env: dict[str, str] | None = None, ours: bool = False) -> Command:
+        """Start ``kedro ARGUMENTS`` in a project, or ``python -m kedro_mlflow_metrics ARGUMENTS``, errors apart."""
         self._number += 1
         out = root / f"out-{self._number}.txt"
         logging = {"KEDRO_LOGGING_CONFIG": str(root / "conf/logging.yml")}
@@ -32,6 +32,8 @@ class WarmKedro:
             "arguments": arguments,
             "env": {**os.environ, **logging, **(env or {})},
             "out": str(out),
+            "err": f"{out}.err" if ours else str(out),
+            "ours": ours,
         }
         self._factory.stdin.write(json.dumps(job) + "\n")
         self._factory.stdin.flush()
@@ -43,6 +45,13 @@ class WarmKedro:
         found = command.wait()
         assert code is None or found == code, command.output
         return command.output
+
+    def answer(self, root: Path, *arguments: str, env: dict[str, str] | None = None, code: int = 0) -> tuple[str, str]:
+        """Run ``python -m kedro_mlflow_metrics ARGUMENTS`` to its end; return its answer, and what else it said."""
+        command = self.start(root, *arguments, env=env, ours=True)
+        found = command.wait()
+        assert found == code, command.output + command.errors
+        return command.output, command.errors
 
     def close(self) -> None:
         self._factory.stdin.close()
@@ -58,6 +67,10 @@ class Command:
     @property
     def output(self) -> str:
         return self._out.read_text()
+
+    @property
+    def errors(self) -> str:
+        return Path(f"{self._out}.err").read_text()
 
     @property
     def alive(self) -> bool:

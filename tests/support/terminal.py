@@ -8,11 +8,13 @@ import subprocess
 import time
 
 
-def on_a_terminal(command: list[object], **options: object) -> str:
-    """Run a command whose standard error is a terminal, and return what that showed."""
+def on_a_terminal(command: list[object], *, out: bool = False, **options: object) -> str:
+    """Run a command whose standard error is a terminal, its output too if asked, and return what that showed."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **options.pop("env", {})}
-    process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=environment, **options)
+    process = subprocess.Popen(
+        command, stderr=theirs, stdout=theirs if out else subprocess.DEVNULL, env=environment, **options
+    )
     os.close(theirs)
     shown, deadline = b"", time.monotonic() + 90
     while time.monotonic() < deadline:

@@ -1,7 +1,8 @@
 """The real ``kedro`` command, forked from a process that has imported everything: a start in tenths of a second.
 
-``python warm.py``: each line on standard input is JSON ``{"cwd", "arguments", "env", "out"}``; the answer is the
-child's process id. Its output goes to ``out``, its exit code to ``out`` + ``.code`` unless it is killed.
+``python warm.py``: each line on standard input is JSON ``{"cwd", "arguments", "env", "out", "err", "ours"}``; the
+answer is the child's process id. Its output goes to ``out`` and ``err``, its exit code to ``out`` + ``.code`` unless it
+is killed. It is ``python -m kedro_mlflow_metrics`` if that is asked for as ``ours``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ for name in (
     "mlflow.store.tracking.sqlalchemy_store",
     "requests",
     "rich.progress",
+    "kedro_mlflow_metrics.cli.compare",
     "kedro_mlflow_metrics.cli.export",
+    "kedro_mlflow_metrics.cli.plot",
     "kedro_mlflow_metrics.cli.sync",
     "kedro_mlflow_metrics.dataset",
     "kedro_mlflow_metrics.runs.lifetime",
@@ -39,16 +42,15 @@ def run(job: dict) -> int:
     os.chdir(job["cwd"])
     os.environ.clear()
     os.environ.update(job["env"])
-    out = os.open(job["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for number in (1, 2):
-        os.dup2(out, number)
+    for number, name in ((1, job["out"]), (2, job["err"])):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the jobs are the factory's
     sys.modules["__main__"] = types.ModuleType("__main__")  # a spawned worker would run this file again
     logging = Path(job["env"]["KEDRO_LOGGING_CONFIG"])
     sys.modules["kedro.framework.project"].LOGGING.configure(yaml.safe_load(logging.read_text()))
     sys.argv = ["kedro", *job["arguments"]]
     try:
-        sys.modules["kedro.framework.cli.cli"].main()
+        (sys.modules["kedro_mlflow_metrics.cli" if job["ours"] else "kedro.framework.cli.cli"]).main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - as the interpreter does

@@ -138,7 +138,7 @@ class TestStore:
         """Status and end time are those given; the rest of the run stays as it was."""
         before, _ = opened.get_run(run)
         opened.end_run(run, status, NOW + 5)
-        assert opened.get_run(run) == (before._replace(status=status), [])
+        assert opened.get_run(run) == (before._replace(status=status, end_time=NOW + 5), [])
         assert client.get_run(run).info.end_time == NOW + 5
 
     def test_a_deleted_run(self, opened, run):
@@ -189,7 +189,7 @@ class TestStore:
 
     def test_no_points(self, opened, run):
         """A metric that was never logged has none."""
-        assert opened.history(run, "nothing") == []
+        assert len(opened.history(run, "nothing")) == 0
 
     def test_the_largest_batch(self, opened, run):
         """1,000 points, of one key or of many."""
@@ -255,7 +255,7 @@ def test_a_store_that_is_not_there(tmp_path, monkeypatch, uri):
             ask(open_store(server))
         assert str(error.value).startswith(f"there is no store at {server.uri}; ")
         assert error.value.outage
-    for look in (lambda: runs.look_at(server, NOBODY), lambda: runs.newest(server, "", "x", 1)):
+    for look in (lambda: runs.look_at(server, NOBODY), lambda: runs.search(server, "", "x", 1)):
         with pytest.raises(TrackingError, match=r"^there is no store at "):
             look()
     assert list(tmp_path.iterdir()) == []
