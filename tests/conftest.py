@@ -14,7 +14,7 @@ from support.bench import Bench
 from support.kedro_cli import WarmKedro, warm_kedro
 from support.postgres import PostgresStore, postgres
 from support.project import ENTRY, PIPELINES, Project, Store
-from support.server import MlflowServer, command_server, mlflow_server
+from support.server import MlflowServer, command_server, mlflow_server, uncovered
 
 FOREIGN = ("MLFLOW_", "KUBEFLOW", "AIRFLOW", "KEDRO_")
 
@@ -31,9 +31,17 @@ def _clean_environment() -> None:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs; creating one takes seconds, copying it none."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    code = f"from mlflow import MlflowClient; MlflowClient('sqlite:///{path}').get_experiment_by_name('x')"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    import fcntl
+
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # the test processes share it
+    path, unfinished = folder / "empty.db", folder / "unfinished.db"
+    code = f"from mlflow import MlflowClient; MlflowClient('sqlite:///{unfinished}').get_experiment_by_name('x')"
+    with (folder / "empty.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            subprocess.run([sys.executable, "-c", code], env=uncovered(), check=True, capture_output=True)
+            unfinished.rename(path)
     return path
 
 
