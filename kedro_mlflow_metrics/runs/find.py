@@ -48,9 +48,7 @@ def several(here: Binding, names: Sequence[str], experiment: str = "") -> list[S
     last = recent(here, max(ages.values()) + 1, experiment=experiment) if ages else []
     for name, age in ages.items():
         if age >= len(last):
-            have = f"has {counted(len(last), 'run')}, so that there is no {name!r}" if last else "has no run yet"
-            reason = f"the experiment {_experiment(here, experiment)[1]!r} in {here.server.where} {have}"
-            raise NotThereError(reason, "run a pipeline that saves metrics, or name a run")
+            raise _nothing(here, f" {name!r}, but {counted(len(last), 'run')}," if last else "", experiment)
     return [last[ages[name]] if name in ages else _one(here, name, experiment) for name in names]
 
 
@@ -110,11 +108,12 @@ def newest(here: Binding, owns: Callable[[str], bool] | None = None) -> Target:
     for each in recent(here, _LOOKED_AT if owns else 1):
         if owns is None or any(map(owns, each.latest)):
             return each.target
-    what = "" if owns is None else f" with metrics of this entry among the last {_LOOKED_AT}"
-    name = _experiment(here, "")[1]
-    raise NotThereError(
-        f"there is no run{what} in experiment {name!r} in {here.server.where}", "log one, or name a run"
-    )
+    raise _nothing(here, "" if owns is None else f" with metrics of this entry among the last {_LOOKED_AT}")
+
+
+def _nothing(here: Binding, what: str, experiment: str = "") -> NotThereError:
+    where = f"experiment {_experiment(here, experiment)[1]!r} in {here.server.where}"
+    return NotThereError(f"there is no run{what} in {where}", "log one, or name a run")
 
 
 def recent(

@@ -15,6 +15,7 @@ import pytest
 from support.bench import BASE_TIME, said
 from support.project import BIN, PIPELINES, Project
 from support.proxy import always, from_batch
+from support.terminal import rows_of
 
 from kedro_mlflow_metrics.kubeflow.rules import check
 
@@ -132,8 +133,7 @@ def test_v1(rich, tmp_path):
     )
     finite = last_finite(in_store(rich.store, run))
     values = v1(path.read_text())
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stderr.splitlines() if "│" in line]
-    shown = dict(row for row in rows if len(row) == 2)
+    shown = dict(rows_of(done.stderr.replace("in Kubeflow", "Kubeflow"), "metric", "Kubeflow"))
     assert {key: shown[key] for key in ("train.loss", "nan last", "an odd/name:1", "_x-")} == {
         "train.loss": "train-loss",
         "nan last": "nan-last",

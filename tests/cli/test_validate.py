@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from support.project import BIN, Project
+from support.terminal import rows_of
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def files(tmp_path_factory, empty_store):
 
 def table(out):
     """Return the rows of the table."""
-    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    return rows_of(out, "entry", "metric", "problem", "Kubeflow", "versions")
 
 
 def test_validate_a_good_file(files, kedro):

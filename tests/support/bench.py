@@ -12,6 +12,7 @@ from support.kedro_cli import Command, WarmKedro
 from support.project import PIPELINES, Project, Store
 from support.proxy import Proxy
 from support.server import MlflowServer
+from support.terminal import rows_of
 
 BASE_TIME = 1_700_000_000_000
 METRICS_CATALOG = "".join(
@@ -76,14 +77,7 @@ class Bench:
 
     def dry_run(self) -> list[list[str]]:
         """Return the cells of the table of what waits."""
-        lines = [line.split("│")[1:-1] for line in self.sync("--dry-run", code=1).splitlines() if line.startswith("│")]
-        rows: list[list[str]] = []
-        for cells in lines:
-            if cells[1].strip():
-                rows.append([cell.strip() for cell in cells])
-            else:  # a row that goes on
-                rows[-1] = [f"{cell} {more.strip()}".strip() for cell, more in zip(rows[-1], cells, strict=True)]
-        return rows
+        return rows_of(self.sync("--dry-run", code=1), "run", "points", "since", "address", "why")
 
     def hold(self) -> Path:
         """Let streams go on until this file is removed."""

@@ -28,3 +28,16 @@ def on_a_terminal(command: list[object], *, out: bool = False, **options: object
     os.close(ours)
     assert process.wait(30) == 0, shown
     return shown.decode()
+
+
+def rows_of(text: str, *heads: str) -> list[list[str]]:
+    """Return the cells below these heads, of a table of text that is not on a terminal."""
+    lines = text.splitlines()
+    start = next((at for at, line in enumerate(lines) if line.split()[: len(heads)] == list(heads)), len(lines) - 1)
+    starts = [lines[start].find(name) for name in heads]
+    rows = []
+    for line in lines[start + 1 :]:
+        if not line.strip() or any(line[at - 2 : at].strip() for at in starts[1:]):
+            break  # no row of this table
+        rows.append([line[at:end].strip() for at, end in zip(starts, [*starts[1:], None], strict=True)])
+    return rows
