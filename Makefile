@@ -20,7 +20,7 @@ help:
 	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
 	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
 	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
-	@echo "make test-browser   see where the links to MLflow's pages land; needs Chromium"
+	@echo "make test-browser   see MLflow's pages, Kedro-Viz, a page of charts, a notebook; needs Chromium"
 	@echo "make pictures       draw the pictures of the docs anew; needs Chromium"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
 	@echo "make lint           ruff, mypy and who may import whom"
@@ -43,10 +43,10 @@ test-servers: .venv/.stamp $(foreach version,$(SERVERS),$(call server_venv,$(ver
 test-kubeflow: .venv-kfp1/.stamp .venv-kfp2/.stamp
 	KFP1=$(KFP1) $(KFP2)/python -m pytest -o addopts="-ra --import-mode=importlib -n2 --dist=worksteal" tests/kfp
 
-test-browser: .venv/.browser
+test-browser: .venv/.browser .viz/.stamp
 	$(BIN)/python -m pytest -o addopts="-ra --import-mode=importlib" tests/browser
 
-pictures: .venv/.browser
+pictures: .venv/.browser .viz/.stamp
 	$(BIN)/python examples/pictures.py
 
 bench: .venv/.stamp .peer/.stamp
@@ -66,7 +66,7 @@ lint: .venv/.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-oldest .venv-server-* .venv-kfp1 .venv-kfp2 .peer .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf .venv .venv-oldest .venv-server-* .venv-kfp1 .venv-kfp2 .peer .viz .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	rm -rf examples/digits/mlflow.db examples/digits/mlruns examples/digits/.kedro_mlflow_metrics
 	find kedro_mlflow_metrics tests examples -name __pycache__ -type d -exec rm -rf {} +
 
@@ -78,6 +78,12 @@ clean:
 
 .venv/.browser: .venv/.stamp
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[browser]'
+	@touch $@
+
+# Kedro-Viz, kept apart as its hooks would run in every other test too; what else it needs, MLflow and Kedro bring.
+.viz/.stamp: .venv/.browser
+	rm -rf .viz
+	$(BIN)/uv pip install -q --no-deps --python $(BIN)/python --target .viz kedro-viz aiofiles click-default-group networkx orjson secure watchfiles
 	@touch $@
 
 # kedro-mlflow beside us: kept apart, because its hooks would run in every other test too.

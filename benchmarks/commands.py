@@ -32,6 +32,14 @@ from support.project import Project
 from support.proxy import Proxy
 from support.server import mlflow_server
 
+from kedro_mlflow_metrics.project.binding import Binding
+from kedro_mlflow_metrics.runs import find
+from kedro_mlflow_metrics.views.comparison import Comparison
+from kedro_mlflow_metrics.views.tables import Display, common, of_runs
+from kedro_mlflow_metrics.views.terminal import plain
+from kedro_mlflow_metrics.views.text import compared as text_of
+from kedro_mlflow_metrics.views.text import strict
+
 FREE, NEAR = 1.05, 1.1  # of Kedro alone; of the same by hand
 HERE = Path(__file__).parent
 ENVIRONMENTS = ROOT / "build/benchmarks"
@@ -515,6 +523,78 @@ def requests_of_loads(uri: str, folder: Path, filled: dict[tuple[int, int], str]
     proxy.close()
 
 
+# Looking
+
+
+def fill_runs(path: Path, number: int, keys: int) -> str:
+    """Write runs with single values straight into a store; return the name of their experiment."""
+    client = mlflow.MlflowClient(f"sqlite:///{path}")
+    run = client.create_run(client.create_experiment("looked at")).info
+    latest = "INSERT INTO latest_metrics (key, value, timestamp, step, run_uuid, is_nan) VALUES (?, ?, ?, 0, ?, 0)"
+    with sqlite3.connect(path) as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(runs)")]
+        row = dict(
+            zip(
+                columns,
+                database.execute("SELECT * FROM runs WHERE run_uuid = ?", (run.run_id,)).fetchone(),
+                strict=True,
+            )
+        )
+        for at in range(number):
+            made = {
+                **row,
+                "run_uuid": f"{at:032x}",
+                "name": f"run {at}",
+                "start_time": 10**12 + at,
+                "status": "FINISHED",
+            }
+            database.execute(f"INSERT INTO runs VALUES ({', '.join('?' * len(columns))})", list(made.values()))  # noqa: S608
+        database.executemany(
+            latest,
+            ((f"m.key_{key:02}", at / 7, 10**12, f"{at:032x}") for at, key in product(range(number), range(keys))),
+        )
+    database.close()
+    return "looked at"
+
+
+def looking(server: Server, experiment: str, number: int, size: Size) -> Iterator[Row]:
+    """List and compare many runs, beside the search of MLflow's client for the same runs."""
+    here = Binding(server=server, experiment=experiment)
+    names = [f"latest~{at}" for at in range(number)]
+
+    def listed() -> str:
+        found = find.recent(here, number)
+        return plain(of_runs(found, 10**12, Display(), common(run.metrics for run in found)))
+
+    def compared() -> str:
+        return strict(text_of(Comparison.of(find.several(here, names), Display())))
+
+    def searched() -> object:
+        client = mlflow.MlflowClient(server.uri)
+        return client.search_runs([client.get_experiment_by_name(experiment).experiment_id], max_results=number)
+
+    ways = {name: partial(timed, way, 1) for name, way in (("runs", listed), ("compare", compared), ("", searched))}
+    figures = interleave(ways, max(3, size.loads))
+    for name, promise in (("runs", 1.2), ("compare", 1.2)):
+        what = f"{name}, all columns, {number:,} runs of 50 metrics"
+        yield Row(what, figures[name], "MlflowClient.search_runs", figures[""], promise)
+
+
+def requests_of_looking(uri: str, experiment: str, number: int) -> Iterator[Row]:
+    """Count the requests of commands that look at many runs."""
+    proxy = Proxy(uri)
+    here = Binding(server=Server(proxy.uri), experiment=experiment)
+    for name, look in (
+        ("runs", lambda: find.recent(here, number)),
+        ("compare", lambda: find.several(here, [f"latest~{at}" for at in range(number)])),
+    ):
+        before = len(proxy.seen)
+        if len(look()) != number:
+            sys.exit(f"{name} did not find all runs")
+        yield counted(f"{name}, {number:,} runs of 50 metrics: requests", len(proxy.seen) - before, "needed", 2, 1)
+    proxy.close()
+
+
 # kedro-mlflow
 
 
@@ -555,11 +635,15 @@ def main() -> int:
         report.section("worker processes", workers(place))
         here = Server(f"sqlite:///{folder}/loads.db")
         report.section("load: SQLite in process", loads(here, folder, filled, size))
+        experiment = fill_runs(folder / "loads.db", MANY, 50)
+        report.section("looking at many runs: SQLite in process", looking(here, experiment, MANY, size))
         with mlflow_server(folder / "server", folder / "loads.db") as (real, _):
             server = Server(real.uri)
             report.section("requests of kedro run, three metrics datasets", requests_of_a_run(place, real.uri))
             report.section("requests of a load", requests_of_loads(real.uri, folder, filled))
             report.section("load: mlflow server on SQLite", loads(server, folder, filled, size))
+            report.section("looking at many runs: mlflow server on SQLite", looking(server, experiment, MANY, size))
+            report.section("requests of looking", requests_of_looking(real.uri, experiment, MANY))
             report.section("one metrics dataset: mlflow server on SQLite", one_dataset(place, size, real.uri))
             if size.curve:
                 report.section(

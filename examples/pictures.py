@@ -19,6 +19,7 @@ from rich.text import Text
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "docs/pictures"
 BIN = Path(sys.executable).parent
+BETTER = "better: {higher: ['*accuracy', '*recall*'], lower: '*loss'}\n"
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.browser import CHARTS, browser_page  # noqa: E402 - it stands beside the tests
+from support.notebook import BEGIN, page_of  # noqa: E402
+from support.viz import kedro_viz  # noqa: E402
 
 
 def terminal(command: list[object], folder: Path, columns: int) -> str:
@@ -57,6 +60,14 @@ def draw(name: str, title: str, shown: str, columns: int, last: int) -> None:
     console.save_svg(str(HERE / name), title=title)
 
 
+def table(shown: str) -> str:
+    """Return the lines from the head of a table on, without Kedro's log before it."""
+    lines = shown.split("\n")
+    line = next(at for at, text in enumerate(lines) if "───" in text)
+    first = next(at for at in range(line, -1, -1) if at == 0 or "\x1b[1m" not in lines[at - 1])
+    return "\n".join(lines[min(first, line - 1) :])
+
+
 @contextmanager
 def pages(project: Path, *run: str) -> Iterator[str]:
     """Lend the link that ``kedro metrics ui`` prints."""
@@ -77,11 +88,43 @@ def show(page: Page, link: str, what: str) -> None:
     page.wait_for_timeout(3000)
 
 
+def show_in_viz(project: Path) -> None:
+    """Picture what Kedro-Viz shows of a training, and of single values."""
+    with kedro_viz(project) as (address, nodes), browser_page(1200, 800) as page:
+        page.goto(address)
+        page.evaluate("localStorage.setItem('KedroViz_feature_hints', JSON.stringify({showFeatureHints: false}))")
+        for name, picture in (("training_metrics", "viz.png"), ("test_metrics", "viz-table.png")):
+            for _ in range(20):  # until MLflow is loaded there
+                page.goto(f"{address}/?pid=__default__&sid={nodes[name]}")
+                page.locator(".pipeline-metadata .js-plotly-plot").wait_for()
+                page.wait_for_timeout(3000)
+                if not page.get_by_text("There is no answer yet").count():
+                    break
+            close = page.locator(".feature-hints__close, [class*=feature-hints] button").first
+            if close.count():
+                close.click()
+            page.wait_for_timeout(8000)  # what Kedro-Viz says of its hints goes away
+            page.screenshot(path=HERE / picture)
+
+
+def show_elsewhere(project: Path) -> None:
+    """Picture a page of curves, and a notebook."""
+    terminal([BIN / "kedro", "metrics", "plot", "latest~1", "latest", "-o", "curves.html"], project, 100)
+    cells = [BEGIN, 'catalog["training_metrics"]']
+    cells.append('from kedro_mlflow_metrics import compare\n\ncompare("latest~1", "latest", higher=["*accuracy"])')
+    (project / "notebook.html").write_text(page_of(cells, project))
+    for page_name, picture, height in (("curves.html", "page.png", 380), ("notebook.html", "notebook.png", 760)):
+        with browser_page(1200, height) as page:
+            page.goto((project / page_name).as_uri())
+            page.wait_for_timeout(3000)
+            page.screenshot(path=HERE / picture)
+
+
 def run_example(folder: str, separator: str, name: str) -> tuple[Path, str]:
     """Run the example in a folder of its own; return that, and what the terminal showed."""
     project = Path(folder, name)
     shutil.copytree(ROOT / "examples/digits", project, ignore=shutil.ignore_patterns("mlflow.db*", ".kedro_ml*"))
-    Path(project, "conf/base/kedro_mlflow_metrics.yml").write_text(f'separator: "{separator}"\n')
+    Path(project, "conf/base/kedro_mlflow_metrics.yml").write_text(f'separator: "{separator}"\n{BETTER}')
     return project, terminal([BIN / "kedro", "run"], project, 100)
 
 
@@ -94,6 +137,18 @@ def main() -> None:
             page.screenshot(path=HERE / "charts-slash.png")
         dot, shown = run_example(folder, ".", "dot")
         draw("run.svg", "kedro run", shown, 100, 7)
+        terminal([BIN / "kedro", "run", "--params", "network.epochs=40,network.hidden_units=64"], dot, 100)
+        shown = terminal([BIN / "kedro", "run", "--params", "network.epochs=30"], dot, 100)
+        draw("summary.svg", "kedro run", shown, 100, 19)
+        metrics = [BIN / "python", "-m", "kedro_mlflow_metrics"]
+        runs = terminal([*metrics, "runs", "--sort", "test.accuracy"], dot, 100)
+        compared = terminal([*metrics, "compare", "--changed"], dot, 100)
+        prompts = "$ kedro metrics runs --sort test.accuracy\n", "\n$ kedro metrics compare --changed\n"
+        draw("views.svg", "kedro metrics", f"{prompts[0]}{table(runs)}{prompts[1]}{table(compared)}", 100, 60)
+        plotted = terminal([*metrics, "plot", "latest~1", "latest", "--only", "training_metrics.loss"], dot, 100)
+        draw("plot.svg", "kedro metrics plot", plotted[plotted.index("━") - 5 :], 100, 14)
+        show_elsewhere(dot)
+        show_in_viz(dot)
         with pages(dot, "latest") as link, browser_page(1200, 640) as page:
             show(page, link, CHARTS)
             page.screenshot(path=HERE / "charts-dot.png")

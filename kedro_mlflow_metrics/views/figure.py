@@ -51,7 +51,8 @@ def figure(drawings: Sequence[Drawing], columns: int = 2, single: Table | None =
         row, column = divmod(at, columns)
         axis, left = str(at + 1) if at else "", column * (width + _BETWEEN)
         high = 1 - row * (_CHART + _GAP) / inner
-        layout[f"xaxis{axis}"] = {"domain": [left, left + width], "anchor": f"y{axis}", **_GRID}
+        shared = {"matches": "x", "showticklabels": at == len(drawings) - 1} if columns == 1 else {}
+        layout[f"xaxis{axis}"] = {"domain": [left, left + width], "anchor": f"y{axis}", **shared, **_GRID}
         shown_as = {"tickformat": ".1%"} if drawing.share else {}
         layout[f"yaxis{axis}"] = {"domain": [high - _CHART / inner, high], "anchor": f"x{axis}", **shown_as, **_GRID}
         layout["annotations"].append(_heading(drawing, left, high))
@@ -121,7 +122,9 @@ def as_page(drawings: Sequence[Drawing], title: str) -> str:
     made["layout"]["template"] = "plotly_white"
     page: str = to_html(made, include_plotlyjs=True, config={"displaylogo": False, "responsive": True})
     page = page.replace("<head>", f"<head><title>{escape(title)}</title>", 1)
-    return page.replace("<body>", f"<body><h3 style='font-family:sans-serif;margin:1em'>{escape(title)}</h3>", 1)
+    several = len({label for drawing in drawings for label, _ in drawing.lines}) > 1  # then the legend names them
+    heading = "" if several else f"<h3 style='font-family:sans-serif;margin:1em'>{escape(title)}</h3>"
+    return page.replace("<body>", f"<body>{heading}", 1)
 
 
 def as_png(drawings: Sequence[Drawing], columns: int = 2) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import sys
 import time
@@ -39,7 +38,7 @@ __all__ = [
 ]
 
 PATIENCE_SECONDS = 2.0
-_NARROWEST, _NARROWEST_HEAD, _ANY_WIDTH = 14, 8, 100_000  # characters
+_NARROWEST, _NARROWEST_HEAD = 14, 8  # characters
 _AROUND = 3  # characters around a column, but the last has one less
 _USUAL_WIDTH, _WIDEST_CHART, _LOWEST_CHART = 80, 120, 8  # characters, and rows with title and axis
 _STYLES = {"FINISHED": "green", "FAILED": "red", "KILLED": "yellow", "RUNNING": "cyan", "missing": "dim"}
@@ -71,13 +70,16 @@ def print_table(table: Table, *, stderr: bool = False) -> None:
 
 def plain(table: Table) -> str:
     """Return a table as text, whatever its width."""
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), width=_ANY_WIDTH, color_system=None)
-    cells = [_cells([row[at] for row in table.rows]) for at in range(len(table.heads))]
-    console.print(_rich(table, cells, dict(list(enumerate(table.heads))[table.left :]), None))
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined] # it is a StringIO
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    columns = []
+    for at, head in enumerate(table.heads):
+        texts = [head, *_marked([row[at] for row in table.rows])]
+        widths = [len(text) if text.isascii() else cell_len(text) for text in texts]
+        widest = max(widths)
+        blanks = [" " * (widest - width) for width in widths]
+        left = at < table.left
+        columns.append([text + blank if left else blank + text for text, blank in zip(texts, blanks, strict=True)])
+    lines = ("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+    return "".join(f"{line}\n" for line in ((table.title, *lines) if table.title else lines))
 
 
 def pieces(table: Table, console: Console) -> Iterator[RichTable]:
@@ -105,7 +107,7 @@ def pieces(table: Table, console: Console) -> Iterator[RichTable]:
 
 
 def _rich(
-    table: Table, cells: Sequence[Sequence[RichText]], heads: Mapping[int, str], lines: Box | None, first: int = 0
+    table: Table, cells: Sequence[Sequence[RichText]], heads: Mapping[int, str], lines: Box, first: int = 0
 ) -> RichTable:
     """Return the columns of text of a table, and some of the others, as rich draws them.
 
@@ -113,8 +115,8 @@ def _rich(
         table: The table.
         cells: Its cells, column by column.
         heads: The others, by number, with their headings.
-        lines: How lines are drawn; None for plain text.
-        first: How many characters the first column may have; 0 for as many as it needs.
+        lines: How lines are drawn.
+        first: How many characters the first column has; 0 where all are folded to fit.
     """
     from rich.table import Table as RichTable
 
@@ -122,7 +124,6 @@ def _rich(
         box=lines,
         title=_text(table.title, "bold") if table.title else None,
         title_justify="left",
-        pad_edge=lines is not None,
         show_edge=False,
     )
     names = first > 0 and table.left > 1  # beside ids, which tell them apart: they may be cut
@@ -140,12 +141,15 @@ def _rich(
 
 
 def _cells(texts: Sequence[str]) -> list[RichText]:
-    """Return the cells of a column; the best of a row has a mark, beside which the others leave room."""
+    """Return the cells of a column in their colours."""
+    styles = ("bold green" if isinstance(text, Best) else _STYLES.get(text, "") for text in texts)
+    return [_text(text, style) for text, style in zip(_marked(texts), styles, strict=True)]
+
+
+def _marked(texts: Sequence[str]) -> list[str]:
+    """Mark the best of a row; the other cells of its column leave room beside them."""
     room = "  " if any(isinstance(text, Best) for text in texts) else ""
-    return [
-        _text(f"{text} *", "bold green") if isinstance(text, Best) else _text(f"{text}{room}", _STYLES.get(text, ""))
-        for text in texts
-    ]
+    return [f"{text} *" if isinstance(text, Best) else f"{text}{room}" for text in texts]
 
 
 def _text(text: str, style: str = "") -> RichText:
