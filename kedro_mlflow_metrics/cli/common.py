@@ -125,11 +125,10 @@ def project_of(metadata: Any, env: str | None) -> Project:  # noqa: ANN401 - ked
 
     A folder in a project is taken for itself while its own journal holds what a script has left there.
     """
-    from kedro_mlflow_metrics.project.context import Project
+    from kedro_mlflow_metrics.project.context import Project, project_root
 
     here = Path.cwd()
-    above = (folder for folder in (here, *here.parents) if Journal(str(folder)).in_project)
-    root = metadata.project_path if metadata else next(above, None)
+    root = metadata.project_path if metadata else project_root(here)
     if root is None and env is not None:
         raise click.UsageError("--env is for a Kedro project, and there is none in this folder or above it")
     if root is None or (metadata is None and env is None and root != here and Journal(str(here)).runs()):

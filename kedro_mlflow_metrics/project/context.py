@@ -26,6 +26,7 @@ __all__ = [
     "Project",
     "RunRequest",
     "add_patterns",
+    "project_root",
 ]
 
 CONFIG_KEY = "kedro_mlflow_metrics"
@@ -43,6 +44,13 @@ def add_patterns(config_loader: Any) -> None:  # noqa: ANN401 - the project's ow
     patterns = config_loader.config_patterns
     if CONFIG_KEY not in patterns:
         patterns[CONFIG_KEY] = [f"{CONFIG_KEY}*", f"{CONFIG_KEY}*/**", f"**/{CONFIG_KEY}*"]
+
+
+def project_root(folder: Path) -> Path | None:
+    """Return the root of the Kedro project that a folder belongs to."""
+    from kedro_mlflow_metrics.journal.folder import Journal
+
+    return next((above for above in (folder, *folder.parents) if Journal(str(above)).in_project), None)
 
 
 class Project(NamedTuple):
@@ -66,9 +74,8 @@ class Project(NamedTuple):
     def of_folder(cls) -> Project | None:
         """Return the project that Kedro has been told of in this process, without a context: no hook is called."""
         from kedro.framework import project
-        from kedro.utils import find_kedro_project
 
-        root = find_kedro_project(Path.cwd())
+        root = project_root(Path.cwd())
         if root is None or project.PACKAGE_NAME is None:
             return None
         chosen, env = project.settings, os.environ.get("KEDRO_ENV")

@@ -211,7 +211,7 @@ class TestWhileMlflowIsAway:
 
 
 @pytest.fixture(scope="module")
-def two(self, tmp_path_factory, empty_store, kedro):
+def two(tmp_path_factory, empty_store, kedro):
     project = Project(tmp_path_factory.mktemp("gate") / "project", empty_store)
     project.catalog(ENTRY)
     project.pipeline("""

@@ -10,6 +10,7 @@ from support.proxy import Proxy
 from support.server import free_port
 
 import kedro_mlflow_metrics
+from kedro_mlflow_metrics.errors import MetricsError
 
 CATALOG = """
 m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, filepath: kf.json, save_args: {kubeflow: {percentage: acc}}}
@@ -140,7 +141,7 @@ def test_an_entry_in_a_notebook(viewed):
     assert away.startswith("<p>MLflow at http://127.0.0.1")
 
 
-def test_compare(viewed):
+def test_compare(viewed, monkeypatch):
     """`compare` is the command's table, in a project and from a script beside it."""
     code = """
 from kedro_mlflow_metrics import compare
@@ -154,7 +155,8 @@ print(json.dumps([made.metrics["m.acc"], made._repr_html_(), three.metrics["m.ac
     script = "import json, sys; sys.path.insert(0, '..')" + code
     env = {"MLFLOW_TRACKING_URI": viewed.store.uri, "MLFLOW_EXPERIMENT_NAME": "proj"}
     assert json.loads(viewed.python(script, env=env, cwd="conf").splitlines()[-1])[0] == [0.25, 0.375]
-    with pytest.raises(kedro_mlflow_metrics.errors.MetricsError, match="there is no"):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", viewed.store.uri)
+    with pytest.raises(MetricsError, match="has no run 'nothing'"):
         kedro_mlflow_metrics.compare("nothing", experiment="nowhere")
 
 
