@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Looking", "in_project", "looking", "matching", "one_line", "project_of"]
 
 
+_LINES = 3  # of a foreign message
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -56,9 +58,23 @@ def one_line() -> Iterator[None]:
 
 def _here(metadata: Any, env: str | None) -> Binding:  # noqa: ANN401 - kedro's ProjectMetadata, or None
     """Return MLflow and the journal of the project, or of this folder if there is no project."""
-    with redirect_stdout(sys.stderr):  # what Kedro logs and the project prints is no answer
+    with _reading():
         project = project_of(metadata, env)
         return project.here(project.settings())
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Keep what Kedro logs and the project prints from the answer, and say in one line why it cannot be read."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (MetricsError, click.ClickException):
+        raise
+    except Exception as exc:
+        lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+        reason = f"the project cannot be read: {type(exc).__name__}: {' '.join(lines[:_LINES])}"
+        raise MetricsError(reason, "correct its configuration or code") from exc
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,9 @@ def looking(command: Command) -> Command:
         with one_line():
             from kedro_mlflow_metrics.project.catalog import display_of
 
-            with redirect_stdout(sys.stderr):
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="replace")  # a terminal or pipe that takes no sparkline
+            with _reading():
                 project = project_of(metadata, env)
                 settings = project.settings()
                 display = display_of(settings, project.config("catalog"))

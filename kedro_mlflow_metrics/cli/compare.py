@@ -54,6 +54,8 @@ def compare(  # noqa: PLR0913 - one per option
     found = find.several(look.here, names or (f"{find.LATEST}~1", find.LATEST), look.experiment)
     display = look.display.also(higher, lower)
     shown = Comparison.of(found, display, changed=changed)
+    if not shown.metrics and not look.form:
+        click.echo("These runs have no metrics." if not changed else "Nothing has changed.", err=True)
     look.answer(shown.table, lambda: text.compared(shown))
     failures = [line for gate in gates for line in gate.broken(Comparison.of(found, display).metrics)]
     if failures:

@@ -17,14 +17,12 @@ from kedro_mlflow_metrics.runs import find
 from kedro_mlflow_metrics.views import text
 from kedro_mlflow_metrics.views.drawing import drawings
 from kedro_mlflow_metrics.views.tables import labels
-from kedro_mlflow_metrics.views.terminal import charts, print_charts
+from kedro_mlflow_metrics.views.terminal import charts, print_charts, redrawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kedro_mlflow_metrics.cli.common import Looking
-    from kedro_mlflow_metrics.delivery.read import Snapshot
-    from kedro_mlflow_metrics.views.drawing import Drawing
 
 __all__ = ["plot"]
 
@@ -54,21 +52,18 @@ def plot(look: Looking, *, names: tuple[str, ...], only: tuple[str, ...], output
         raise click.UsageError(f"--output {output!r}: accepted are names that end in .html or .png")
     if sum((bool(output), follow, bool(look.form))) > 1:
         raise click.UsageError("--output, --follow, --json and --md exclude each other")
-    found = find.several(look.here, names or (find.LATEST,), look.experiment)
-
-    def read() -> tuple[list[Drawing], list[str]]:
-        return drawings(found, matching(only), look.display.share)
-
     if follow:
-        _follow(look, found, read)
+        with suppress(KeyboardInterrupt):
+            _follow(look, names or (find.LATEST,), matching(only))
         return
-    drawn, single = read()
+    found = find.several(look.here, names or (find.LATEST,), look.experiment)
+    drawn, single = drawings(found, matching(only), look.display.share)
     if look.form == "json":
         click.echo(text.strict(text.drawn(found, drawn)), nl=False)
         return
     if not drawn:
         ours = f"run {found[0].name or found[0].run_id!r} has" if len(found) == 1 else "these runs have"
-        single_only = f", but {counted(len(single), 'metric')} with one point: see 'show'" if single else ""
+        single_only = f", but {counted(len(single), 'metric')} without one: see 'show'" if single else ""
         raise MetricsError(f"{ours} no{' such' if only else ''} curve{single_only}")
     if output:
         from kedro_mlflow_metrics.views import figure
@@ -82,19 +77,19 @@ def plot(look: Looking, *, names: tuple[str, ...], only: tuple[str, ...], output
     else:
         print_charts(drawn)
     if single:
-        click.echo(f"Not drawn: {counted(len(single), 'metric')} with one point; 'show' has them.", err=True)
+        click.echo(f"Not drawn: {counted(len(single), 'metric')} without a curve; 'show' has them.", err=True)
 
 
-def _follow(look: Looking, runs: list[Snapshot], read: Callable[[], tuple[list[Drawing], list[str]]]) -> None:
+def _follow(look: Looking, names: Sequence[str], wanted: Callable[[str], bool]) -> None:
     """Draw until all runs have ended; without a terminal only what there is then."""
-    from kedro_mlflow_metrics.views.terminal import redrawn
-
-    with suppress(KeyboardInterrupt), redrawn() as draw:
+    runs = find.several(look.here, names, look.experiment)
+    with redrawn() as draw:
         while True:
-            runs[:] = find.several(look.here, [run.run_id for run in runs], look.experiment)
-            going = any(run.status == "RUNNING" for run in runs)
-            if sys.stdout.isatty() or not going:
-                draw(read()[0])
-            if not going:
-                return
+            with suppress(MetricsError):  # an outage passes
+                runs = find.several(look.here, [run.run_id for run in runs], look.experiment)
+                going = any(run.status == "RUNNING" for run in runs)
+                if sys.stdout.isatty() or not going:
+                    draw(drawings(runs, wanted, look.display.share)[0])
+                if not going:
+                    return
             time.sleep(_PAUSE_SECONDS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kedro_mlflow_metrics.cli.common import looking
+from kedro_mlflow_metrics.errors import did_you_mean
 from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.runs import find
 from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST
@@ -48,9 +49,13 @@ def runs(  # noqa: PLR0913 - one per option
         return math.inf if math.isnan(value) else value if lowest else -value
 
     if metric:
-        found = sorted(found, key=rank)  # those that wait in the journal stand where they belong
+        found = sorted(found, key=rank)[:number]  # those that wait in the journal stand where they belong
+        if found and not any(metric in run.metrics for run in found):
+            close = did_you_mean(metric, {key for run in found for key in run.metrics})
+            click.echo(f"None of these runs has a metric {metric!r}{close and '; '}{close}", err=True)
     if not found and not look.form:
-        click.echo("There are no such runs." if where else "There are no runs yet.", err=True)
+        experiment = f"experiment {look.experiment or look.here.experiment!r} in {look.here.server.where}"
+        click.echo(f"There is no {'such ' if where else ''}run in {experiment}.", err=True)
     columns = tables.common((run.metrics for run in found), None if every else top)
     if metric and metric not in columns:
         columns.insert(0, metric)

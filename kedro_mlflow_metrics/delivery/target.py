@@ -20,9 +20,9 @@ from kedro_mlflow_metrics.tracking.store import RunInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Target", "create", "memory_target"]
+__all__ = ["JOURNAL_TAG", "Target", "create", "memory_target"]
 
-_JOURNAL_TAG = "kedro_mlflow_metrics.journal_id"
+JOURNAL_TAG = "kedro_mlflow_metrics.journal_id"
 
 
 @dataclass(eq=False)
@@ -111,7 +111,7 @@ def create(server: Server, record: Record, *, new: bool) -> RunInfo:
     It is ``new`` if nobody can have tried to make it before.
     """
     experiment = record.experiment_id or runs.experiment_id(server, record.experiment)
-    tags, by = {**record.tags, _JOURNAL_TAG: record.local_id}, _JOURNAL_TAG
+    tags, by = {**record.tags, JOURNAL_TAG: record.local_id}, JOURNAL_TAG
     if record.run_key:
         tags[runs.RUN_KEY_TAG], by, new = record.run_key, runs.RUN_KEY_TAG, False
     # of several runs of one key the oldest is the one: its time must be that of its making

@@ -171,7 +171,7 @@ class RunRequest(NamedTuple):
         """Read what Kedro hands to hooks."""
         names = run_params.get("pipeline_names") or [run_params.get("pipeline_name") or "__default__"]
         return cls(
-            pipelines=tuple(map(str, names)),
+            pipelines=tuple(sorted(map(str, names))),  # Kedro's command has them in no order
             asked={name: _listed(run_params[name]) for name in _CHOICES if run_params.get(name)},
             parameters=run_params.get("runtime_params") or run_params.get("extra_params") or {},
             run_id=str(run_params.get("run_id") or run_params.get("session_id") or ""),

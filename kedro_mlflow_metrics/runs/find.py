@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.read import in_journal, snapshots
+from kedro_mlflow_metrics.delivery.target import JOURNAL_TAG
 from kedro_mlflow_metrics.errors import MetricsError, NotThereError, TrackingError, counted
 from kedro_mlflow_metrics.tracking import runs
 from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST
@@ -24,7 +25,7 @@ log = logging.getLogger("kedro.mlflow_metrics")
 LATEST = "latest"
 _AGO = re.compile(rf"{LATEST}(?:~(\d{{1,4}}))?")
 _ID, _START = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{6,31}")
-_LOOKED_AT = 50
+_LOOKED_AT, _SHOWN = 50, 3
 
 
 def named(here: Binding, run: str) -> Target:
@@ -54,45 +55,88 @@ def several(here: Binding, names: Sequence[str], experiment: str = "") -> list[S
 
 def _one(here: Binding, run: str, experiment: str) -> Snapshot:
     """Return the run of an id, of the start of one, or of a name."""
-    known = [each for each in in_journal(here.server, here.journal) if _is(each, run)]
-    if len(known) > 1:
-        raise MetricsError(f"{len(known)} runs in the journal are {run!r}", _more(known))
-    if known and known[0].target.offline:
-        return known[0]
-    try:
-        found = [] if known or _ID.fullmatch(run) else _search(here, run, experiment)
+    exact = [each for each in in_journal(here.server, here.journal) if run in _ids(each)]
+    if exact:
+        return _as_mlflow_has_it(here, exact[0])
+    if _ID.fullmatch(run):
+        return _by_id(here, run, experiment)
+    kinds: list[tuple[Callable[[Snapshot], bool], str]] = []
+    if _START.fullmatch(run):
+        where = f"attributes.run_id LIKE '{run}%'"
+        kinds.append((lambda each: any(ident.startswith(run) for ident in _ids(each)), where))
+    quote = "'" if "'" not in run else '"'
+    where = f"attributes.run_name = {quote}{run}{quote}" if quote not in run else ""
+    kinds.append((lambda each: each.name == run and _is_of(here, each, experiment), where))
+    for matches, where in kinds:
+        found = _candidates(here, matches, where, experiment)
         if len(found) > 1:
-            raise MetricsError(f"{len(found)} runs in {here.server.where} are {run!r}", _more(found))
+            some = ", ".join(each.run_id for each in found[:_SHOWN])
+            reason = f"{len(found)} runs in {here.server.where} are {run!r}"
+            raise MetricsError(reason, f"give more of the id: {some}{', ...' if len(found) > _SHOWN else ''}")
         if found:
-            return found[0]
-        seen = runs.found(here.server, known[0].run_id if known else run)
+            return _as_mlflow_has_it(here, found[0])
+    name = _experiment(here, experiment)[1]
+    raise NotThereError(
+        f"{here.server.where} has no run {run!r}: accepted are an id, at least 6 characters with which one begins, "
+        f"'latest', 'latest~1', or the name of a run in experiment {name!r}",
+        f"list them with '{here.journal.command('runs')}'",
+    )
+
+
+def _ids(each: Snapshot) -> tuple[str, ...]:
+    return tuple(filter(None, (each.target.record.run_id, each.target.record.local_id)))
+
+
+def _by_id(here: Binding, run: str, experiment: str) -> Snapshot:
+    """Return the run of an id, also of the local one under which it began while MLflow did not answer."""
+    try:
+        seen = runs.found(here.server, run)
     except TrackingError as exc:
-        if not known or not exc.outage:
+        if exc.outage or exc.code == TrackingError.UNUSABLE_ADDRESS:
             raise
-        _warn(exc)
-        return known[0]
+        by_tag = _candidates(here, lambda _: False, f"tags.`{JOURNAL_TAG}` = '{run}'", experiment)
+        if not by_tag:
+            raise
+        return by_tag[0]
     return snapshots(here.server, here.journal, [seen])[0]
 
 
-def _is(each: Snapshot, run: str) -> bool:
-    """Tell whether an id of a run begins so, or its name is this."""
+def _as_mlflow_has_it(here: Binding, known: Snapshot) -> Snapshot:
+    """Return a run of the journal as it stands in MLflow, if that has it and answers."""
+    if not known.away or known.target.offline:
+        return known
+    try:
+        return snapshots(here.server, here.journal, [runs.found(here.server, known.run_id)])[0]
+    except TrackingError as exc:
+        if not exc.outage:
+            raise
+        _warn(exc)
+        return known
+
+
+def _candidates(here: Binding, matches: Callable[[Snapshot], bool], where: str, experiment: str) -> list[Snapshot]:
+    """Return the runs of the journal that match, and those that MLflow's expression chooses."""
+    waiting = [each for each in in_journal(here.server, here.journal) if matches(each)]
+    found: list[Snapshot] = []
+    try:
+        if where:
+            seen = runs.search(here.server, *_experiment(here, experiment), _LOOKED_AT, where=where)
+            found = snapshots(here.server, here.journal, seen)
+    except TrackingError as exc:
+        if not waiting or not exc.outage:
+            raise
+        _warn(exc)
+    known = {each.run_id for each in found}
+    return [*found, *(each for each in waiting if each.run_id not in known)]
+
+
+def _is_of(here: Binding, each: Snapshot, experiment: str) -> bool:
+    """Tell whether a run of the journal belongs to the experiment that is looked at."""
+    ident, name = _experiment(here, experiment)
     record = each.target.record
-    return each.name == run or any(ident.startswith(run) for ident in (record.run_id, record.local_id) if ident)
-
-
-def _search(here: Binding, run: str, experiment: str) -> list[Snapshot]:
-    """Ask MLflow for runs whose id begins so, or else whose name is this."""
-    wheres = [f"attributes.run_id LIKE '{run}%'"] if _START.fullmatch(run) else []
-    quote = "'" if "'" not in run else '"'
-    if quote not in run:
-        wheres.append(f"attributes.run_name = {quote}{run}{quote}")
-    place = _experiment(here, experiment)
-    found = (runs.search(here.server, *place, _LOOKED_AT, where=where) for where in wheres)
-    return snapshots(here.server, here.journal, next(filter(None, found), []))
-
-
-def _more(found: Sequence[Snapshot]) -> str:
-    return f"give more of the id: {', '.join(each.run_id for each in found[:3])}{', ...' if len(found) > 3 else ''}"  # noqa: PLR2004
+    if not ident or not record.experiment_id:
+        return record.experiment == name  # a run that MLflow does not have yet knows no more
+    return record.experiment_id == ident
 
 
 def newest(here: Binding, owns: Callable[[str], bool] | None = None) -> Target:
@@ -126,15 +170,11 @@ def recent(
         most: How many.
         experiment: Another experiment than the project's.
         where: MLflow's expression for those that are wanted, which chooses none from the journal.
-        order: MLflow's expression for their order; those from the journal stand where they belong by their start.
+        order: MLflow's expression for their order; those from the journal follow it, beyond so many.
     """
     server, journal = here.server, here.journal
     ident, name = _experiment(here, experiment)
-    waiting = [
-        each
-        for each in ([] if where else in_journal(server, journal))
-        if (each.target.record.experiment_id == ident if ident else each.target.record.experiment == name)
-    ]
+    waiting = [each for each in ([] if where else in_journal(server, journal)) if _is_of(here, each, experiment)]
     try:
         found = snapshots(server, journal, runs.search(server, ident, name, most, where=where, order=order))
         new = [each for each in waiting if each.target.offline]
@@ -143,9 +183,9 @@ def recent(
             raise
         _warn(exc)
         found, new = [], waiting
-    if new or order == NEWEST_FIRST:
-        found = sorted([*found, *new], key=lambda each: each.start_time, reverse=True)
-    return found[:most]
+    if order != NEWEST_FIRST:
+        return [*found, *new]
+    return sorted([*found, *new], key=lambda each: each.start_time, reverse=True)[:most]
 
 
 def _experiment(here: Binding, experiment: str) -> tuple[str, str]:

@@ -108,19 +108,26 @@ def as_figure(dataset: MetricsDataset, runs: int) -> dict[str, Any]:
         patience = _IN_A_REQUEST
     except RuntimeError:  # nobody waits for another answer, as in `kedro viz build`
         patience = _ALONE
-    job = _Job(dataset, runs)
+    if not isinstance(runs, int) or runs < 1:
+        return figure.note(f"preview_args: 'runs' is {runs!r}; accepted: a whole number from 1 on")
+    job = _jobs.get((id(dataset), runs))
+    if job is None:
+        job = _jobs[id(dataset), runs] = _Job(dataset, runs)
+        job.start()
     job.join(patience)
-    return job.made or figure.note(_NOT_YET)
+    if job.is_alive():  # who comes back meets it again
+        return figure.note(_NOT_YET)
+    _jobs.pop((id(dataset), runs), None)
+    return job.made
 
 
 class _Job(threading.Thread):
-    """Makes a figure. Who waits for it may give up; the next job finds MLflow loaded."""
+    """Makes a figure; who gives up on it may come back."""
 
     def __init__(self, dataset: MetricsDataset, runs: int) -> None:
         super().__init__(daemon=True, name="kedro-mlflow-metrics-preview")
-        self.made: dict[str, Any] | None = None
+        self.made = figure.note(_NOT_YET)
         self._dataset, self._runs = dataset, runs
-        self.start()
 
     def run(self) -> None:
         """Make it."""
@@ -128,6 +135,9 @@ class _Job(threading.Thread):
             self.made = _figure(_look(self._dataset, self._runs))
         except Exception as exc:  # noqa: BLE001 - whatever it is, the page of others goes on
             self.made = figure.note(str(exc))
+
+
+_jobs: dict[tuple[int, int], _Job] = {}
 
 
 def _figure(shown: _Shown) -> dict[str, Any]:

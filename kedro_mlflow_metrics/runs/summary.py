@@ -73,16 +73,15 @@ class Summary:
         before: dict[str, float] = {}
         with suppress(MetricsError):
             before = read.run_before(target, self.pipeline)
-        heads = ["metric", "value", *(("change",) if before else ()), *(("curve",) if kept else ())]
+        sparks = {key: spark(kept.get(key, _NONE)) for key in keys[:_ROWS]}
+        heads = ["metric", "value", *(("change",) if before else ()), *(("curve",) if any(sparks.values()) else ())]
         rows = []
         for key in keys[:_ROWS]:
             value, old = unclamped(latest[key].value), before.get(key)
             row = [key, self.display.value(key, value)]
             if before:
                 row.append(change(old, value, share=self.display.share(key)))
-            if kept:
-                row.append(spark(kept.get(key, _NONE)))
-            rows.append(row)
+            rows.append([*row, sparks[key]][: len(heads)])
         print_table(Table(heads, rows))
         if len(keys) > _ROWS:
             print_line(f"... and {len(keys) - _ROWS} more: {target.journal.command('show')}")

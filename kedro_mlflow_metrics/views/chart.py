@@ -37,9 +37,11 @@ def draw(
 
     low, high = _ends([line.values for _, line in lines])
     start, end = _ends([line.steps for _, line in lines])
-    labels = {0: write(high), height - 1: write(low)}
+    middle = height // 2
+    labels = {0: write(high), height - 1: write(low)} if high > low else {(height * 4 - 1) // 2 // 4: write(high)}
     if height > 4 and high > low:  # noqa: PLR2004 - room for one in the middle
-        labels[height // 2] = write(high + (low - high) * (height // 2) / (height - 1))
+        down = middle / (height - 1)
+        labels[middle] = write(high * (1 - down) + low * down)
     margin = max(map(len, labels.values()))
     across = max(2, width - margin - 2)
     cells: dict[tuple[int, int], tuple[int, str]] = {}

@@ -20,6 +20,7 @@ PALETTE = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a
 _MARKED = 50  # points of a line that have a mark each
 _CHART, _GAP, _LINE, _TOP, _BOTTOM = 220, 76, 28, 80, 40  # pixels: heights of a chart, between two, of a table's line
 _BETWEEN = 0.08  # of the width
+_PICTURE = 60  # charts in one PNG
 _GRID = {"showgrid": True, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
 
 
@@ -49,12 +50,14 @@ def figure(drawings: Sequence[Drawing], columns: int = 2, single: Table | None =
     width = (1 - _BETWEEN * (columns - 1)) / columns
     for at, drawing in enumerate(drawings):
         row, column = divmod(at, columns)
-        axis, left = str(at + 1) if at else "", column * (width + _BETWEEN)
+        number = (at + 1) % len(drawings)  # the first axes, which Kedro-Viz draws its own way, are the last chart's
+        axis, left = str(number + 1) if number else "", column * (width + _BETWEEN)
         high = 1 - row * (_CHART + _GAP) / inner
-        shared = {"matches": "x", "showticklabels": at == len(drawings) - 1} if columns == 1 else {}
+        low = max(0.0, high - _CHART / inner)
+        shared = {"matches": "x", "showticklabels": False} if columns == 1 and axis else {}
         layout[f"xaxis{axis}"] = {"domain": [left, left + width], "anchor": f"y{axis}", **shared, **_GRID}
         shown_as = {"tickformat": ".1%"} if drawing.share else {}
-        layout[f"yaxis{axis}"] = {"domain": [high - _CHART / inner, high], "anchor": f"x{axis}", **shown_as, **_GRID}
+        layout[f"yaxis{axis}"] = {"domain": [low, high], "anchor": f"x{axis}", **shown_as, **_GRID}
         layout["annotations"].append(_heading(drawing, left, high))
         for label, line in drawing.lines:
             colour, first = PALETTE[runs.index(label) % len(PALETTE)], label not in named
@@ -97,7 +100,7 @@ def _table(table: Table, height: float) -> dict[str, Any]:
         "header": {"values": heads, **common},
         "cells": {"values": cells, **common},
         "columnwidth": [2, *[1] * (len(table.heads) - 1)],
-        "domain": {"x": [0, 1], "y": [0, height]},
+        "domain": {"x": [0, 1], "y": [0, min(1.0, height)]},
     }
 
 
@@ -134,6 +137,9 @@ def as_png(drawings: Sequence[Drawing], columns: int = 2) -> bytes:
     except ImportError:
         raise MetricsError("a .png needs matplotlib, which mlflow-skinny lacks", "pip install matplotlib") from None
 
+    if len(drawings) > _PICTURE:
+        reason = f"{len(drawings)} charts are too many for one picture, which has {_PICTURE} at most"
+        raise MetricsError(reason, "choose with --only, or write a page: .html")
     columns = min(columns, len(drawings))
     rows = -(-len(drawings) // columns)
     drawn = Figure(figsize=(6.4 * columns, 3.4 * rows + 0.6), dpi=120, layout="constrained")
@@ -146,7 +152,7 @@ def as_png(drawings: Sequence[Drawing], columns: int = 2) -> bytes:
             values = [value * scale for value in line.values]
             mark = "." if len(values) <= _MARKED else ""
             (handles[label],) = axes.plot(list(line.steps), values, color=colour, marker=mark, linewidth=1.6)
-        axes.set_title(drawing.key.replace("$", r"\$"), loc="left", fontsize=11, fontweight="bold")
+        axes.set_title(drawing.key, loc="left", fontsize=11, fontweight="bold")
         axes.set_xlabel(f"step   ({drawing.remark})" if drawing.remark else "step", fontsize=9)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -154,7 +160,12 @@ def as_png(drawings: Sequence[Drawing], columns: int = 2) -> bytes:
             axes.yaxis.set_major_formatter("{x:g}%")
     for axes in list(grid)[len(drawings) :]:
         axes.set_axis_off()
-    drawn.legend(handles.values(), handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
+    legend = drawn.legend(handles.values(), handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name with a dollar sign is no formula
     picture = io.BytesIO()
-    drawn.savefig(picture, format="png")
+    try:
+        drawn.savefig(picture, format="png")
+    except (ValueError, OverflowError) as exc:
+        raise MetricsError(f"a picture cannot show these values: {exc}", "choose others with --only") from exc
     return picture.getvalue()

@@ -23,8 +23,10 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 _FORM = re.compile(
-    r"\s*(?P<key>\S.*?)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(?P<percent>%?)\s*"
+    r"\s*(?P<key>[^\s<>=][^<>=]*?)\s*(?P<sign><=|>=|<|>)\s*"
+    r"(?P<limit>[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(?P<percent>%?)\s*"
 )
+_DUST = 1e-9  # relative: what a float leaves of a decimal number
 _VALUE = ".value"
 
 
@@ -45,7 +47,7 @@ class Gate(NamedTuple):
             limit = float(found["limit"]) if found else math.nan
         except ValueError:
             limit = math.nan
-        if found is None or math.isnan(limit):
+        if found is None or not math.isfinite(limit):
             accepted = 'accepted: "KEY < -0.01" or "KEY < -1%" for a change, "KEY.value < 0.9" for a value'
             raise MetricsError(f"--fail-if {text!r} cannot be read", f"{accepted}, and so with <=, > and >=")
         return cls(text, found["key"], found["sign"], limit, bool(found["percent"]))
@@ -67,14 +69,18 @@ class Gate(NamedTuple):
             if after is None or (before is None and not of_value):
                 yield f"--fail-if {self.text!r}: {key} is missing in the {'last' if after is None else 'first'} run"
                 continue
-            seen, told = after * (100 if self.percent else 1), f"{key} is {number(after)}"
+            seen, told, scale = after, f"{key} is {number(after)}", abs(after)
+            limit = self.limit / 100 if self.percent and of_value else self.limit
             if not of_value and before is not None:
-                seen = after - before
+                seen, scale = after - before, max(abs(before), abs(after))
                 told = f"{key} went from {number(before)} to {number(after)}"
                 if self.percent:
                     seen = seen / abs(before) * 100 if before else math.copysign(math.inf, seen) if seen else 0.0
+                    scale = 100.0
                 told += f", by {number(seen)}{'%' if self.percent else ''}"
-            if math.isnan(seen) or _OPERATORS[self.sign](seen, self.limit):
+            if math.isclose(seen, limit, rel_tol=_DUST, abs_tol=_DUST * scale if math.isfinite(scale) else 0.0):
+                seen = limit  # 0.94 - 0.95 is -0.01
+            if math.isnan(seen) or _OPERATORS[self.sign](seen, limit):
                 yield f"--fail-if {self.text!r}: {told}"
 
     def _keys(self, metrics: Mapping[str, object]) -> tuple[list[str], bool]:

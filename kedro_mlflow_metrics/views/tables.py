@@ -45,8 +45,9 @@ class Display:
     lower: Sequence[str] = ()  # and the lower
 
     def also(self, higher: Sequence[str], lower: Sequence[str]) -> Display:
-        """Return the same, with more globs of metrics that are the better the higher, or the lower."""
-        return Display(self.share, (*higher, *self.higher), (*lower, *self.lower))
+        """Return the same, with more globs, or one, of metrics that are the better the higher, or the lower."""
+        more = [(globs,) if isinstance(globs, str) else globs for globs in (higher, lower)]
+        return Display(self.share, (*more[0], *self.higher), (*more[1], *self.lower))
 
     def value(self, key: str, value: float | None, missing: str = "") -> str:
         """Write a value of a metric."""
@@ -79,25 +80,33 @@ def of_runs(runs: Sequence[Snapshot], now: int, display: Display, keys: Sequence
         metrics = run.metrics
         took = span((run.end_time or now) - run.start_time)
         values = (display.value(key, metrics.get(key)) for key in keys)
-        rows.append((run.name, run.run_id[:SHORT], age(now - run.start_time), took, run.status, *values))
+        rows.append((_clean(run.name), run.run_id[:SHORT], age(now - run.start_time), took, run.status, *values))
     return Table(heads, rows, left=2)
 
 
 def of_metrics(run: Snapshot, metrics: Mapping[str, Summary], display: Display) -> Table:
     """Return a row per metric of a run."""
-    heads = ("metric", "curve", "first", "last", "min (step)", "max (step)", "points")
+    heads = ["metric", "curve", "first", "last", "min (step)", "max (step)", "points"]
     rows = []
     for key, found in metrics.items():
         ends = display.value(key, found.first), display.value(key, found.last)
         extremes = ((found.min, found.min_step), (found.max, found.max_step))
         at_steps = ("" if value is None else f"{display.value(key, value)} ({step})" for value, step in extremes)
-        rows.append((key, spark(found.line), *ends, *at_steps, str(found.count)))
-    return Table(heads, rows, title=f"{run.name} {run.run_id[:SHORT]} {run.status}".strip())
+        rows.append([key, spark(found.line), *ends, *at_steps, str(found.count)])
+    if not any(row[1] for row in rows):
+        heads, rows = [heads[0], *heads[2:]], [[row[0], *row[2:]] for row in rows]
+    return Table(heads, rows, title=f"{_clean(run.name)} {run.run_id[:SHORT]} {run.status}".strip())
 
 
 def labels(runs: Sequence[Snapshot]) -> list[str]:
     """Return what runs are called beside each other: their names, with an id where these are the same."""
     names = Counter(run.name for run in runs)
     return [
-        run.name if run.name and names[run.name] == 1 else f"{run.name} {run.run_id[:SHORT]}".strip() for run in runs
+        _clean(run.name if run.name and names[run.name] == 1 else f"{run.name} {run.run_id[:SHORT]}".strip())
+        for run in runs
     ]
+
+
+def _clean(name: str) -> str:
+    """Return a name without what would move the cursor or begin a line."""
+    return "".join(character if character.isprintable() else " " for character in name)

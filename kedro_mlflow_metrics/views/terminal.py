@@ -92,7 +92,8 @@ def pieces(table: Table, console: Console) -> Iterator[RichTable]:
         yield _rich(table, cells, {}, box.SIMPLE_HEAD)
         return
     heads = {at: _folded(table.heads[at], widths[at], _NARROWEST_HEAD) for at in range(table.left, len(table.heads))}
-    widths = [max(width, *map(cell_len, heads.get(at, "").split("\n"))) for at, width in enumerate(widths)]
+    shown = [heads.get(at, head) for at, head in enumerate(table.heads)]
+    widths = [max(width, *map(cell_len, head.split("\n"))) for width, head in zip(widths, shown, strict=True)]
     room = console.width - sum(widths[1 : table.left]) - _AROUND * table.left + 1  # for the first column and the others
     least, rest = min(widths[0], _NARROWEST), list(heads)
     while rest:

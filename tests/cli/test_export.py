@@ -264,7 +264,7 @@ def test_a_closed_pipe(rich, command, form):
     ("arguments", "message"),
     [
         (("0" * 32,), r"Error: MLflow at .* has no run '0{32}'; correct the run id, or the address"),
-        (("../x",), r"Error: MLflow at .* has no run '\.\./x'; .*"),
+        (("../x",), r"Error: MLflow at .* has no run '\.\./x': accepted are .*"),
         (("latest", "--output", "conf"), r"Error: Invalid value for '--output' / '-o': File 'conf' is a directory\."),
         (("latest", "--output", "pyproject.toml/x"), r"Error: .*: (Not a directory|File exists)"),
         (("latest", "--executor-input", "{}"), r"Error: --executor-input goes with --format kubeflow-v2 alone.*"),

@@ -53,7 +53,7 @@ def test_charts(curves, kedro):
     """A chart per metric that has a curve; what has one point is counted beside."""
     out, log = kedro.answer(curves.root, "plot")
     assert [line for line in out.splitlines() if line.startswith("m.")] == ["m.acc", "m.loss"]
-    assert log.splitlines()[-1] == "Not drawn: 1 metric with one point; 'show' has them."
+    assert log.splitlines()[-1] == "Not drawn: 1 metric without a curve; 'show' has them."
     out, _ = kedro.answer(curves.root, "plot", "latest~1", "latest", "--only", "*loss", "--md")
     lines = out.splitlines()
     assert (lines[0], lines[-1]) == ("```text", "```") and lines[1].count("━ curves ") == 2
@@ -74,7 +74,7 @@ def test_what_is_refused(curves, kedro):
     assert "has no such curve" in kedro.answer(curves.root, "plot", "--only", "nothing", code=1)[1]
     curves.kedro("run", "--pipeline", "single")
     log = kedro.answer(curves.root, "plot", code=1)[1]
-    assert "has no curve, but 1 metric with one point: see 'show'" in log
+    assert "has no curve, but 1 metric without one: see 'show'" in log
 
 
 def test_a_million_points(plotted, kedro):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 
 import pytest
 from support.project import ENTRY, PIPELINES, Project
 from support.proxy import Proxy
 from support.server import free_port
+
+from kedro_mlflow_metrics.journal.disk import sealed, unsealed
 
 CATALOG = 'm: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: ""}\n'
 POINTS = "SELECT key, value, step, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, timestamp"
@@ -219,8 +222,8 @@ def two(tmp_path_factory, empty_store, kedro):
         def one(**values):
             return pipeline([node(lambda: values, None, "m")])
         def register_pipelines():
-            newer = one(acc=0.4375, new=1, zero=1, nan=float("nan"))
-            return {"older": one(acc=0.5, gone=1, zero=0), "newer": newer}
+            newer = one(acc=0.4375, new=1, zero=1, low=0.92, nan=float("nan"))
+            return {"older": one(acc=0.5, gone=1, zero=0, low=0.95), "newer": newer}
     """)
     for pipeline in ("older", "newer"):
         kedro.run(project.root, "run", "--pipeline", pipeline)
@@ -242,6 +245,8 @@ class TestGate:
             ("m.new > 0", "m.new is missing in the first run"),
             ("m.nan.value < 0", "m.nan is NaN"),
             ("m.zero > 5%", "m.zero went from 0 to 1, by inf%"),
+            ("m.acc <= -12.5%", "m.acc went from 0.5 to 0.4375, by -12.5%"),
+            ("m.low < -0.02", "m.low went from 0.95 to 0.92"),
             ("m.typo < 0", "no run has a metric 'm.typo'"),
         ],
     )
@@ -253,7 +258,10 @@ class TestGate:
 
     @pytest.mark.parametrize(
         "condition",
-        ["m.acc < -0.07", "m.acc < -13%", "m.acc.value < 0.4", "m.acc > 0", "m.new.value < 1", "m.acc <= -6.26e-2"],
+        [
+            *("m.acc < -0.07", "m.acc < -13%", "m.acc.value < 0.4", "m.acc > 0", "m.new.value < 1"),
+            *("m.acc <= -6.26e-2", "m.low < -0.03", "m.low.value < 92%", "m.low.value > 0.92"),  # 0.92 - 0.95 is less
+        ],
     )
     def test_it_passes(self, two, kedro, condition):
         kedro.answer(two.root, "compare", "--fail-if", condition, "--changed", "--json")
@@ -270,7 +278,10 @@ class TestGate:
         assert "there is one run, so that nothing changes" in log
         kedro.answer(two.root, "compare", "latest", "--fail-if", "m.acc.value > 1")
 
-    @pytest.mark.parametrize("condition", ["m.acc", "< 3", "m.acc < x", "m.acc < 1.2.3", "m.acc == 1"])
+    @pytest.mark.parametrize(
+        "condition",
+        ["m.acc", "< 3", "m.acc < x", "m.acc < 1.2.3", "m.acc == 1", "m.acc =< 1", "a < 1 and b > 1", "a < 1e999"],
+    )
     def test_what_cannot_be_read(self, two, kedro, condition):
         """The forms that can be are named, and nothing is shown."""
         out, log = kedro.answer(two.root, "compare", "--fail-if", condition, code=1)
@@ -307,10 +318,85 @@ def test_percentages_and_directions(simple, kedro):
     assert out.splitlines()[2] == "| m.a | 50.000% | **75.000%** | +25.000 pp | +50.0% |"
 
 
+class TestWhatWaitsBesideWhatIsThere:
+    """MLflow answers again, and runs of the journal stand beside its own."""
+
+    @pytest.fixture
+    def mixed(self, simple, kedro):
+        """A project with a run in MLflow and one of the same name that waits."""
+        simple.settings("run: {name: same}\n")
+        simple.pipeline("""
+            from kedro.pipeline import node, pipeline
+            def one(value):
+                return pipeline([node(lambda: {"a": value}, None, "m")])
+            def register_pipelines():
+                return {"good": one(3), "bad": one(1), "middle": one(2)}
+        """)
+        for name in ("good", "middle"):
+            simple.kedro("run", "--pipeline", name)
+        simple.kedro("run", "--pipeline", "bad", env={"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}"})
+        for path in (simple.root / ".kedro_mlflow_metrics/runs").glob("*/*"):
+            if path.suffix in (".json", ".jsonl"):  # as if it had been logged to the store that answers
+                _readdress(path, simple.root)
+        return simple
+
+    def test_a_name(self, mixed, kedro):
+        """It is all of theirs."""
+        _, log = kedro.answer(mixed.root, "show", "same", code=1)
+        assert "3 runs in MLflow" in log
+        assert "has no run 'same'" in kedro.answer(mixed.root, "show", "same", "--experiment", "other", code=1)[1]
+
+    @pytest.mark.parametrize("run", ["", "s", "0123"])
+    def test_a_start_that_is_too_short(self, mixed, kedro, run):
+        """It is no start, though a run that waits may begin so."""
+        assert "at least 6 characters" in kedro.answer(mixed.root, "compare", "latest", run, code=1)[1]
+
+    def test_sort(self, mixed, kedro):
+        """The best comes first, wherever it is."""
+        out, _ = kedro.answer(mixed.root, "runs", "--sort", "m.a", "-n", "2", "--json")
+        assert [run["metrics"]["m.a"] for run in json.loads(out)] == [3, 2]
+        out, _ = kedro.answer(mixed.root, "runs", "--sort", "-m.a", "--json", env={"MLFLOW_EXPERIMENT_ID": "1"})
+        assert [run["metrics"]["m.a"] for run in json.loads(out)] == [1, 2, 3]
+
+
+def _readdress(path, root):
+    """Say in a file of the journal that its run was logged to the project's own store."""
+    lines = path.read_bytes().splitlines()
+    said = json.loads(unsealed(lines[0]))
+    said["run"]["uri"] = "sqlite:///mlflow.db"
+    lines[0] = sealed(json.dumps(said).encode()).rstrip(b"\n")
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+@pytest.mark.parametrize("file", ["catalog.yml", "kedro_mlflow_metrics.yml"])
+def test_a_project_that_cannot_be_read(rich, kedro, file, tmp_path):
+    """One line says why."""
+    (rich.root / "conf/broken").mkdir(exist_ok=True)
+    (rich.root / "conf/broken" / file).write_text("a: [b\n")
+    _, log = kedro.answer(rich.root, "runs", "--env", "broken", code=1)
+    (rich.root / "conf/broken" / file).unlink()
+    assert log.splitlines()[-1].startswith("Error: the project cannot be read: ")
+
+
+def test_output_that_takes_no_sparkline(rich):
+    """What it does not take is a question mark there, not an error."""
+    env = {**rich.environment(None), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "kedro_mlflow_metrics", "show", "latest~1", "--only", "train.loss"]
+    done = subprocess.run(command, cwd=rich.root, env=env, capture_output=True, check=True)
+    assert b"????" in done.stdout
+
+
+def test_sort_by_a_typo(rich, kedro):
+    """A word says so, and what may be meant."""
+    assert "did you mean 'train.loss'?" in kedro.answer(rich.root, "runs", "--sort", "train.lost")[1]
+
+
 def test_no_runs(simple, kedro):
     """Nothing is an answer too, and says so beside it."""
     out, log = kedro.answer(simple.root, "runs")
-    assert out == "" and log.splitlines()[-1] == "There are no runs yet."
+    assert (
+        out == "" and log.splitlines()[-1] == f"There is no run in experiment 'proj' in MLflow at {simple.store.uri}."
+    )
     assert json.loads(kedro.answer(simple.root, "runs", "--json")[0]) == []
 
 

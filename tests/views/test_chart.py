@@ -9,6 +9,7 @@ import re
 import pytest
 from support.snapshots import is_as_before
 
+from kedro_mlflow_metrics.errors import MetricsError
 from kedro_mlflow_metrics.points.series import Line
 from kedro_mlflow_metrics.views.chart import draw
 from kedro_mlflow_metrics.views.drawing import Drawing
@@ -39,6 +40,7 @@ def test_a_chart():
 def test_charts_of_odd_curves(values):
     """Flat, huge, tiny, a single point: each has its axis and its dots."""
     rows = text(draw([(0, line(values))], 40, 5))
+    assert "inf" not in rows
     assert any("⠀" < character <= "⣿" for character in rows)
     assert len(rows.splitlines()) == 7
 
@@ -70,17 +72,29 @@ def test_a_figure():
     made = figure([Drawing("<a>", [("one", DOWN), ("two", UP)]), Drawing("b", [("two", UP)], share=True)], 1, single)
     curves = [trace for trace in made["data"] if trace["type"] == "scatter"]
     assert [(trace["name"], trace["xaxis"], trace["showlegend"]) for trace in curves] == [
-        ("one", "x", True),
-        ("two", "x", True),
-        ("two", "x2", False),
+        ("one", "x2", True),
+        ("two", "x2", True),
+        ("two", "x", False),
     ]
     assert curves[1]["line"] == curves[2]["line"] != curves[0]["line"]
     assert curves[0]["y"] == list(DOWN.values) and curves[0]["x"] == list(DOWN.steps)
-    assert made["layout"]["yaxis2"]["tickformat"] == ".1%"
-    domains = [made["layout"][axis]["domain"] for axis in ("yaxis", "yaxis2")] + [made["data"][-1]["domain"]["y"]]
+    assert made["layout"]["yaxis"]["tickformat"] == ".1%"
+    domains = [made["layout"][axis]["domain"] for axis in ("yaxis2", "yaxis")] + [made["data"][-1]["domain"]["y"]]
     assert all(0 <= low < high <= 1 for low, high in domains)
     assert domains[0][0] > domains[1][1] > domains[1][0] > domains[2][1]  # one below the other
     assert "<b>&lt;a&gt;</b>" in json.dumps(made) and made["data"][-1]["cells"]["values"][0] == ["&lt;b&gt;"]
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_many_charts(columns):
+    """Each has its place between 0 and 1, below the one before it."""
+    for number in range(1, 80):
+        single = Table(("metric", "one"), [("a", "1")]) if number % 2 else None
+        made = figure([Drawing(f"m{at}", [("one", DOWN)]) for at in range(number)], columns, single)
+        axes = [trace["yaxis"].replace("y", "yaxis") for trace in made["data"] if trace["type"] == "scatter"]
+        domains = [made["layout"][axis]["domain"] for axis in axes]
+        assert all(0 <= low < high <= 1 for low, high in domains)
+        assert all(one[0] > other[1] for one, other in zip(domains, domains[columns:], strict=False))
 
 
 def test_a_page():
@@ -99,10 +113,16 @@ def test_a_page_without_plotly(mocker):
         as_page([Drawing("loss", [("one", DOWN)])], "run")
 
 
+def test_too_many_for_a_picture():
+    """One line says how many are, and what to do."""
+    with pytest.raises(MetricsError, match=r"61 charts are too many .* choose with --only, or write a page"):
+        as_png([Drawing(f"m{at}", [("one", DOWN)]) for at in range(61)])
+
+
 def test_a_picture():
-    """A chart per metric, as wide as two of them."""
+    """A chart per metric, as wide as two of them; a dollar sign begins no formula."""
     from matplotlib.image import imread
 
-    made = as_png([Drawing(f"m{at} $x", [("one $", DOWN), ("two", UP)], share=at == 1) for at in range(3)])
+    made = as_png([Drawing(f"m{at} $x", [("$\\frac$", DOWN), ("two", UP)], share=at == 1) for at in range(3)])
     height, width, _ = imread(io.BytesIO(made), format="png").shape
     assert width > 1500 and 700 < height < width

@@ -96,6 +96,18 @@ def test_odd_values_and_names(width):
     assert is_as_before("odd-markdown", markdown(table))
 
 
+@pytest.mark.parametrize("width", [30, 80])
+def test_a_short_name(width):
+    """The heading above it is whole."""
+    text = shown(
+        Comparison.of([run(1, {"a": 1.0}, "x"), run(2, {"a": 2.0}, "a\x1b[2Jb\nc")], Display()).table(),
+        width,
+        colours=False,
+    )
+    assert text.splitlines()[-1 if width == 30 else 1].strip() and " metric " in text
+    assert "\x1b[2J" not in text and "a [2Jb c" in " ".join(text.split())
+
+
 def test_plain_text_has_a_line_per_row():
     """Whatever its width, so that other programs can read it; no colour, no line, no blank at the end."""
     text = plain(of_runs(runs(2, 500), NOW, Display(), [f"group.metric_{at:03}" for at in range(500)]))
