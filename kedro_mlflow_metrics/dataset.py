@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError
 
 from kedro_mlflow_metrics.delivery import read
-from kedro_mlflow_metrics.delivery.stream import MlflowSink, Stream
+from kedro_mlflow_metrics.delivery.stream import Stream
 from kedro_mlflow_metrics.errors import MetricsError, NotThereError
 from kedro_mlflow_metrics.points.forms import from_points
 from kedro_mlflow_metrics.project import catalog as catalogs
 from kedro_mlflow_metrics.project import entry
-from kedro_mlflow_metrics.runs.fluent import new_target, source_of, target_of, what_is_known
-from kedro_mlflow_metrics.tracking.active import while_active
-from kedro_mlflow_metrics.views.terminal import reporting
+from kedro_mlflow_metrics.runs.fluent import made_active, new_target, source_of, target_of, what_is_known
+from kedro_mlflow_metrics.runs.sinks import sinks_of
 
 if TYPE_CHECKING:
     import os
 
     from kedro_mlflow_metrics.delivery.stream import Sink
-    from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.kubeflow.v1 import Manner
     from kedro_mlflow_metrics.project.binding import Binding
 
@@ -137,7 +135,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         """Log each mapping as it comes, with the run active while the iterator computes."""
         self.begin_stream()
         try:
-            with self._active(binding.target):
+            with made_active(binding.target, self.run_id):
                 for item in items:
                     with self._bound(binding):
                         self._take(item, binding)
@@ -145,12 +143,6 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
             self.end_stream(exc)
             raise
         self.end_stream()
-
-    def _active(self, target: Target | None) -> AbstractContextManager[None]:
-        """Return what makes the pipeline's run active, if nodes find it so and MLflow has it."""
-        if target is None or self.run_id or not (target.active and target.look()):
-            return nullcontext()
-        return while_active(target.run)
 
     def begin_stream(self) -> None:
         """Expect saves that follow one another and may be sent together, once a second."""
@@ -179,17 +171,8 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         )
 
     def _sinks(self, binding: Binding) -> list[Sink]:
-        """Return where points go: a new destination is a file of its own, and a line here."""
-        sinks: list[Sink] = [MlflowSink(partial(reporting, binding.plain_prefix or "metrics"))]
-        if self.filepath is not None and binding.enabled:
-            from kedro_mlflow_metrics.kubeflow.metrics_file import MetricsFile
-
-            sinks.append(MetricsFile(self.filepath, self.manner(binding)))
-        if binding.summed_up:
-            from kedro_mlflow_metrics.runs.summary import CurvesOfRuns
-
-            sinks.append(CurvesOfRuns())
-        return sinks
+        """Return where points go."""
+        return sinks_of(binding, self.filepath, partial(self.manner, binding))
 
     def manner(self, binding: Binding) -> Manner:
         """Return how its metrics stand in Kubeflow's file."""
@@ -217,11 +200,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
             raise MetricsError(f"{run} has no metrics that start with {binding.prefix!r}")
 
     def preview(self, runs: int = 1) -> PlotlyPreview:
-        """Return the curves and last values of this entry's newest runs for Kedro-Viz, as a Plotly figure.
-
-        Args:
-            runs: How many runs are laid over each other; ``preview_args: {runs: 3}`` in the entry's metadata.
-        """
+        """Return the curves and last values of the newest ``runs`` of this entry, for Kedro-Viz as a Plotly figure."""
         from kedro_mlflow_metrics.runs.preview import as_figure
 
         return as_figure(self, runs)

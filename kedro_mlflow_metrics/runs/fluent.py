@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from kedro_mlflow_metrics.delivery.leftovers import deliver_all
 from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import MetricsError, NotThereError
 from kedro_mlflow_metrics.runs import find
+from kedro_mlflow_metrics.tracking.active import while_active
 from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.environment import lend
 from kedro_mlflow_metrics.tracking.runs import asked_for, experiment_id
@@ -20,7 +22,7 @@ from kedro_mlflow_metrics.tracking.store import RunInfo, to_run_info
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.binding import Binding
 
-__all__ = ["ended", "here_of", "new_target", "source_of", "target_of", "what_is_known"]
+__all__ = ["ended", "here_of", "made_active", "new_target", "source_of", "target_of", "what_is_known"]
 
 _NO_RUN = "give the entry a run_id, start the pipeline with --params mlflow_run_id=..., or save metrics first"
 _ended: process.Own[dict[str, Target]] = process.Own(dict)  # by project, the run of its last pipeline
@@ -43,6 +45,13 @@ def target_of(binding: Binding, run_id: str | None, last: Target | None = None) 
         return None
     uri = mlflow.get_tracking_uri()
     return last if _is(last, run.info.run_id, uri) else _target(binding, to_run_info(dict(run.info)), uri)
+
+
+def made_active(target: Target | None, run_id: str | None) -> AbstractContextManager[None]:
+    """Return what makes the pipeline's run active, if nodes find it so, MLflow has it and the entry names no other."""
+    if target is None or run_id or not (target.active and target.look()):
+        return nullcontext()
+    return while_active(target.run)
 
 
 def _is(last: Target | None, run_id: str, uri: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from html import escape
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_figure", "as_html", "compare"]
 
-_IN_A_REQUEST, _ALONE, _ONE_ANSWER = 1.6, 60.0, 1.0  # seconds
+_IN_A_REQUEST, _ALONE, _ONE_ANSWER, _FRESH = 1.2, 60.0, 1.0, 30.0  # seconds
 _LOOKED_AT = 50
 _NOT_YET = "There is no answer yet: close this panel and open it again in a moment."
 
@@ -111,7 +113,7 @@ def as_figure(dataset: MetricsDataset, runs: int) -> dict[str, Any]:
     if not isinstance(runs, int) or runs < 1:
         return figure.note(f"preview_args: 'runs' is {runs!r}; accepted: a whole number from 1 on")
     job = _jobs.get((id(dataset), runs))
-    if job is None:
+    if job is None or job.ended < time.monotonic() - _FRESH:
         job = _jobs[id(dataset), runs] = _Job(dataset, runs)
         job.start()
     job.join(patience)
@@ -126,7 +128,7 @@ class _Job(threading.Thread):
 
     def __init__(self, dataset: MetricsDataset, runs: int) -> None:
         super().__init__(daemon=True, name="kedro-mlflow-metrics-preview")
-        self.made = figure.note(_NOT_YET)
+        self.made, self.ended = figure.note(_NOT_YET), math.inf
         self._dataset, self._runs = dataset, runs
 
     def run(self) -> None:
@@ -135,6 +137,7 @@ class _Job(threading.Thread):
             self.made = _figure(_look(self._dataset, self._runs))
         except Exception as exc:  # noqa: BLE001 - whatever it is, the page of others goes on
             self.made = figure.note(str(exc))
+        self.ended = time.monotonic()
 
 
 _jobs: dict[tuple[int, int], _Job] = {}
