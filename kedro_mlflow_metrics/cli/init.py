@@ -44,6 +44,14 @@ SETTINGS = """\
 # enabled: true
 # disabled_pipelines: []
 
+# Whether a run on a terminal ends with a table of its metrics.
+# summary: true
+
+# Which metrics are the better the higher, or the lower: 'kedro metrics compare' marks the best of a row.
+# better:
+#   higher: []                    # patterns of names, such as "*accuracy"
+#   lower: []                     # such as "*loss"
+
 # journal:
 #   path: .kedro_mlflow_metrics   # where points wait
 #   max_bytes: 1073741824         # how much of them, 1 GiB

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from kedro_mlflow_metrics.cli.init import SETTINGS
-from kedro_mlflow_metrics.project.settings import JournalSettings, RunSettings, Settings, read_settings
+from kedro_mlflow_metrics.project.settings import BetterSettings, JournalSettings, RunSettings, Settings, read_settings
 from kedro_mlflow_metrics.schema import settable
 
 FILE = "conf/base/kedro_mlflow_metrics.yml"
@@ -32,6 +32,7 @@ def test_the_file_has_every_setting():
     assert set(shown) == set(settable(Settings))
     assert set(shown["run"]) == set(settable(RunSettings))
     assert set(shown["journal"]) == set(settable(JournalSettings))
+    assert set(shown["better"]) == set(settable(BetterSettings))
     examples = {name: shown.pop(name) for name in ("tracking_uri", "experiment", "credentials")}
     assert all(isinstance(example, str) for example in examples.values())
     assert read_settings(shown, {}) == Settings()
