@@ -187,8 +187,8 @@ class TestWhileMlflowIsAway:
     @pytest.fixture
     def away(self, simple):
         env = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}"}
-        for _ in range(2):
-            simple.kedro("run", env=env)
+        for pipeline in ("__default__", "two"):  # runs of one pipeline in one second have one name
+            simple.kedro("run", "--pipeline", pipeline, env=env)
         return env
 
     def test_all_commands(self, simple, kedro, away):
