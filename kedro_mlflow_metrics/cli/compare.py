@@ -51,12 +51,13 @@ def compare(  # noqa: PLR0913 - one per option
     kedro metrics compare --fail-if "test.accuracy.value < 0.9"  it is less than 0.9 in the last run
     """
     gates = list(map(Gate.of, conditions))
-    found = find.several(look.here, names or (f"{find.LATEST}~1", find.LATEST), look.experiment)
+    found = find.several(look.here, names or find.LAST_TWO, look.experiment)
     display = look.display.also(higher, lower)
-    shown = Comparison.of(found, display, changed=changed)
+    whole = Comparison.of(found, display)
+    shown = Comparison.of(found, display, changed=True) if changed else whole
     if not shown.metrics and not look.form:
         click.echo("These runs have no metrics." if not changed else "Nothing has changed.", err=True)
     look.answer(shown.table, lambda: text.compared(shown))
-    failures = [line for gate in gates for line in gate.broken(Comparison.of(found, display).metrics)]
+    failures = [line for gate in gates for line in gate.broken(whole.metrics)]
     if failures:
         raise MetricsError("\n".join(failures))

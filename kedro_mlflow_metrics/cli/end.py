@@ -26,7 +26,7 @@ def end(here: Binding, *, run: str, status: str) -> None:
     """Set the status of RUN, which MLflow takes for RUNNING, though its process is gone.
 
     The next run and 'sync' do so themselves, but only for processes of the same machine since its last start. RUN is an
-    MLflow run id, of a run that the journal knows its first characters, or 'latest'.
+    id, the first 6 or more characters of one, a name, 'latest', or 'latest~1' for the run before that.
     """
     target = find.named(here, run)
     leftovers.end_by_hand(target, status)

@@ -57,7 +57,10 @@ def export(  # noqa: PLR0913 - one per option
     output_name: str | None,
     **options: Any,  # noqa: ANN401 - the fields of kubeflow's Options
 ) -> None:
-    """Write the metrics of RUN: an MLflow run id, or 'latest' for the project's newest run."""
+    """Write the metrics of RUN.
+
+    RUN is an id, the first 6 or more characters of one, a name, 'latest', or 'latest~1' for the run before that.
+    """
     if executor_input and (form != "kubeflow-v2" or output != "-"):
         raise click.UsageError("--executor-input goes with --format kubeflow-v2 alone, and names its file itself")
     given = any(map(options.get, ("percentage", "raw", "order"))) or options["names"] != "modern"

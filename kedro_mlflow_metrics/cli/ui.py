@@ -40,8 +40,8 @@ _START_SECONDS, _LOOK_SECONDS = 120, 0.1
 def ui(here: Binding, *, run: str | None, port: int | None, no_browser: bool) -> None:
     """Open MLflow's pages at the project's runs, or at the charts of RUN.
 
-    For a database or a folder MLflow's pages are served from here until Ctrl-C. RUN is an MLflow run id, of a run that
-    the journal knows its first characters, or 'latest'.
+    For a database or a folder MLflow's pages are served from here until Ctrl-C. RUN is an id, the
+    first 6 or more characters of one, a name, 'latest', or 'latest~1' for the run before that.
     """
     server, target = here.server, find.named(here, run) if run else None
     if target is not None and target.offline:

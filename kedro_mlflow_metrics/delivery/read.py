@@ -15,7 +15,7 @@ from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.journal.session import notes_in
 from kedro_mlflow_metrics.points.forms import last_finite, later, unclamped
 from kedro_mlflow_metrics.tracking.connect import open_store
-from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST
+from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -48,11 +48,16 @@ class Snapshot(NamedTuple):
         return {key: unclamped(self.latest[key].value) for key in sorted(self.latest)}
 
 
-def snapshots(server: Server, journal: Journal, found: Found) -> list[Snapshot]:
-    """Return runs as MLflow has found them, with what waits of them; the journal is read once for all."""
-    waiting: dict[str, list[RunFolder]] = defaultdict(list)
-    for folder, record in journal.runs_at(server.portable(journal.base)):
-        waiting[record.run_id].append(folder)
+def snapshots(server: Server, journal: Journal, found: Found, known: Iterable[Snapshot]) -> list[Snapshot]:
+    """Return runs as MLflow has found them, with what waits of them.
+
+    Args:
+        server: Where they are.
+        journal: Where their points wait.
+        found: What MLflow said.
+        known: What `in_journal` returned before MLflow was asked: what has left the journal since is in MLflow.
+    """
+    waiting = {each.run_id: each.latest.values() for each in known}
     seen = []
     for info, points in found:
         latest = {point.key: point for point in points}
@@ -72,7 +77,7 @@ def in_journal(server: Server, journal: Journal) -> list[Snapshot]:
     for run_id, found in known.items():
         latest: dict[str, MetricPoint] = {}
         folders, (_, record) = [folder for folder, _ in found], found[0]
-        _add(latest, folders)
+        _add(latest, chain.from_iterable(curve for folder in folders for curve in waiting_points(folder)))
         status, end_time = _state(folders)
         times = record.start_time, end_time
         seen.append(Snapshot(Target(server, journal, record), run_id, record.name, status, *times, latest, away=True))
@@ -90,11 +95,10 @@ def _state(folders: Iterable[RunFolder]) -> tuple[str, int]:
     return "RUNNING", 0
 
 
-def _add(latest: dict[str, MetricPoint], folders: Iterable[RunFolder]) -> None:
-    """Add what waits to the latest points."""
-    for curve in chain.from_iterable(map(waiting_points, folders)):
-        for point in curve:
-            latest[curve.key] = later(latest.get(curve.key), point)
+def _add(latest: dict[str, MetricPoint], points: Iterable[MetricPoint]) -> None:
+    """Add points to the latest of each key."""
+    for point in points:
+        latest[point.key] = later(latest.get(point.key), point)
 
 
 def load(
@@ -130,9 +134,10 @@ def load(
 
 def run_before(target: Target, pipeline: str) -> dict[str, float]:
     """Return the latest values of the last run of the same pipeline that finished before this one began."""
-    if "'" in pipeline:
+    name = quoted(pipeline)
+    if not name:
         return {}
-    where = f"tags.`kedro.pipeline` = '{pipeline}' AND attributes.status = 'FINISHED'"
+    where = f"tags.`kedro.pipeline` = {name} AND attributes.status = 'FINISHED'"
     where += f" AND attributes.start_time < {target.record.start_time}"
     found = open_store(target.server).search(target.record.experiment_id, where, NEWEST_FIRST, 1)
     return {point.key: unclamped(point.value) for _, points in found for point in points}

@@ -70,6 +70,12 @@ class Entry(NamedTuple):
         """Return what the dataset has to know, from what all of its project share."""
         return replace(base, name=short(self.name), given=self.dataset.explicit_prefix, cached=self.cached)
 
+    def in_catalog(self, place: Place) -> Binding:
+        """Return what its catalog alone says of it."""
+        from kedro_mlflow_metrics.project.binding import Binding
+
+        return self.bound(Binding(siblings=sibling_prefixes(place.catalog())))
+
 
 _DATASET = "kedro_mlflow_metrics.dataset"
 _places: list[Place] = []
@@ -224,7 +230,7 @@ def binding_of(dataset: MetricsDataset, *, complete: bool = True) -> Binding:
     place, entry = _holder(dataset)
     if place is None or entry is None:
         return Binding(given=dataset.explicit_prefix)
-    found = entry.bound(Binding(siblings=sibling_prefixes(place.catalog())))
+    found = entry.in_catalog(place)
     if place.project is None:
         return found
     if not complete:
@@ -262,14 +268,16 @@ def seen(dataset: MetricsDataset) -> tuple[Binding, Display]:
     from kedro_mlflow_metrics.project.context import Project
     from kedro_mlflow_metrics.views.tables import Display
 
-    place, _ = _holder(dataset)
+    place, entry = _holder(dataset)
     if place is None and (project := Project.of_folder()):
         from kedro.io import DataCatalog
 
         for each in gc.get_objects():
             if issubclass(type(each), DataCatalog) and any(entry.dataset is dataset for entry in built(each)):
                 remember(each, project, project.config("catalog"))
-    place, _ = _holder(dataset)
-    project = place.project if place else None
-    display = display_of(project.settings(), place.config) if project and place else Display()
-    return dataset.binding or binding_of(dataset), display
+        place, entry = _holder(dataset)
+    if place is None or entry is None or place.project is None:
+        return dataset.binding or binding_of(dataset), Display()
+    settings = place.project.settings()
+    binding = dataset.binding or place.project.bind(entry.in_catalog(place), settings)
+    return binding, display_of(settings, place.config)

@@ -69,12 +69,13 @@ def end(  # noqa: PLR0913 - what is known of an end
         if not record.experiment_id:  # joined while MLflow did not answer
             with suppress(MetricsError):
                 record = replace(record, experiment_id=runs.look_at(target.server, record.run_id).experiment_id)
-        latest = latest_of(target) if summary or not logged else None
+        summed_up = summary if status == "FINISHED" else None
+        latest = latest_of(target) if summed_up or not logged else None
         something = logged or latest != {}
         told = "Metrics are in MLflow" if something else "Nothing was logged"
         log.info("%s: run %r, id %s, in %s", told, record.name, record.run_id, record.uri)
-        if summary and latest and status == "FINISHED":
-            summary.show(target, latest)
+        if summed_up and latest:
+            summed_up.show(target, latest)
         if something:
             pages = target.server.http and page(target.server.safe, record.experiment_id, record.run_id)
             print_line(f"See the charts: {pages or target.journal.command('ui')}")

@@ -10,7 +10,7 @@ from kedro_mlflow_metrics.delivery.read import in_journal, snapshots
 from kedro_mlflow_metrics.delivery.target import JOURNAL_TAG
 from kedro_mlflow_metrics.errors import MetricsError, NotThereError, TrackingError, counted
 from kedro_mlflow_metrics.tracking import runs
-from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST
+from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.target import Target
     from kedro_mlflow_metrics.project.binding import Binding
 
-__all__ = ["LATEST", "named", "newest", "recent", "several"]
+__all__ = ["LAST_TWO", "LATEST", "named", "newest", "recent", "several"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 LATEST = "latest"
+LAST_TWO = (f"{LATEST}~1", LATEST)  # what is compared where nobody says what
 _AGO = re.compile(rf"{LATEST}(?:~(\d{{1,4}}))?")
 _ID, _START = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{6,31}")
 _LOOKED_AT, _SHOWN = 50, 3
@@ -55,20 +56,19 @@ def several(here: Binding, names: Sequence[str], experiment: str = "") -> list[S
 
 def _one(here: Binding, run: str, experiment: str) -> Snapshot:
     """Return the run of an id, of the start of one, or of a name."""
-    exact = [each for each in in_journal(here.server, here.journal) if run in _ids(each)]
+    journal = in_journal(here.server, here.journal)
+    exact = [each for each in journal if run in _ids(each)]
     if exact:
         return _as_mlflow_has_it(here, exact[0])
     if _ID.fullmatch(run):
         return _by_id(here, run, experiment)
-    kinds: list[tuple[Callable[[Snapshot], bool], str]] = []
+    named = [each for each in journal if each.name == run and _is_of(here, each, experiment)]
+    kinds = [(named, f"attributes.run_name = {quoted(run)}" if quoted(run) else "")]
     if _START.fullmatch(run):
-        where = f"attributes.run_id LIKE '{run}%'"
-        kinds.append((lambda each: any(ident.startswith(run) for ident in _ids(each)), where))
-    quote = "'" if "'" not in run else '"'
-    where = f"attributes.run_name = {quote}{run}{quote}" if quote not in run else ""
-    kinds.append((lambda each: each.name == run and _is_of(here, each, experiment), where))
-    for matches, where in kinds:
-        found = _candidates(here, matches, where, experiment)
+        begin = [each for each in journal if any(ident.startswith(run) for ident in _ids(each))]
+        kinds.insert(0, (begin, f"attributes.run_id LIKE '{run}%'"))
+    for waiting, where in kinds:
+        found = _candidates(here, waiting, where, experiment)
         if len(found) > 1:
             some = ", ".join(each.run_id for each in found[:_SHOWN])
             reason = f"{len(found)} runs in {here.server.where} are {run!r}"
@@ -94,11 +94,11 @@ def _by_id(here: Binding, run: str, experiment: str) -> Snapshot:
     except TrackingError as exc:
         if exc.outage or exc.code == TrackingError.UNUSABLE_ADDRESS:
             raise
-        by_tag = _candidates(here, lambda _: False, f"tags.`{JOURNAL_TAG}` = '{run}'", experiment)
+        by_tag = _candidates(here, [], f"tags.`{JOURNAL_TAG}` = '{run}'", experiment)
         if not by_tag:
             raise
         return by_tag[0]
-    return snapshots(here.server, here.journal, [seen])[0]
+    return snapshots(here.server, here.journal, [seen], [])[0]  # the journal has nothing of it
 
 
 def _as_mlflow_has_it(here: Binding, known: Snapshot) -> Snapshot:
@@ -106,7 +106,7 @@ def _as_mlflow_has_it(here: Binding, known: Snapshot) -> Snapshot:
     if not known.away or known.target.offline:
         return known
     try:
-        return snapshots(here.server, here.journal, [runs.found(here.server, known.run_id)])[0]
+        return snapshots(here.server, here.journal, [runs.found(here.server, known.run_id)], [known])[0]
     except TrackingError as exc:
         if not exc.outage:
             raise
@@ -114,14 +114,13 @@ def _as_mlflow_has_it(here: Binding, known: Snapshot) -> Snapshot:
         return known
 
 
-def _candidates(here: Binding, matches: Callable[[Snapshot], bool], where: str, experiment: str) -> list[Snapshot]:
-    """Return the runs of the journal that match, and those that MLflow's expression chooses."""
-    waiting = [each for each in in_journal(here.server, here.journal) if matches(each)]
+def _candidates(here: Binding, waiting: Sequence[Snapshot], where: str, experiment: str) -> list[Snapshot]:
+    """Return these runs of the journal, and those that MLflow's expression chooses."""
     found: list[Snapshot] = []
     try:
         if where:
             seen = runs.search(here.server, *_experiment(here, experiment), _LOOKED_AT, where=where)
-            found = snapshots(here.server, here.journal, seen)
+            found = snapshots(here.server, here.journal, seen, waiting)
     except TrackingError as exc:
         if not waiting or not exc.outage:
             raise
@@ -174,9 +173,10 @@ def recent(
     """
     server, journal = here.server, here.journal
     ident, name = _experiment(here, experiment)
-    waiting = [each for each in ([] if where else in_journal(server, journal)) if _is_of(here, each, experiment)]
+    known = in_journal(server, journal)
+    waiting = [] if where else [each for each in known if _is_of(here, each, experiment)]
     try:
-        found = snapshots(server, journal, runs.search(server, ident, name, most, where=where, order=order))
+        found = snapshots(server, journal, runs.search(server, ident, name, most, where=where, order=order), known)
         new = [each for each in waiting if each.target.offline]
     except TrackingError as exc:
         if not waiting or not exc.outage:

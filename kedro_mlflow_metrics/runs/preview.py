@@ -95,7 +95,7 @@ def compare(*runs: str, experiment: str = "", higher: Sequence[str] = (), lower:
         MetricsError: There is no such run, or MLflow does not answer; one line.
     """
     binding, display = catalogs.looking()
-    found = find.several(here_of(binding), runs or (f"{find.LATEST}~1", find.LATEST), experiment)
+    found = find.several(here_of(binding), runs or find.LAST_TWO, experiment)
     return Comparison.of(found, display.also(higher, lower))
 
 
@@ -145,8 +145,8 @@ _jobs: dict[tuple[int, int], _Job] = {}
 
 def _figure(shown: _Shown) -> dict[str, Any]:
     strip = shown.binding.strip
-    drawn, single = drawings(shown.runs, shown.binding.owns, lambda _: False)
-    charts = [each._replace(key=strip(each.key), share=shown.display.share(strip(each.key))) for each in drawn]
+    drawn, single = drawings(shown.runs, shown.binding.owns, lambda key: shown.display.share(strip(key)))
+    charts = [each._replace(key=strip(each.key)) for each in drawn]
     table = None
     if single:
         compared = Comparison.of(shown.runs, shown.display)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,7 +67,7 @@ class Summary:
         """Print the table; MLflow is asked once, for the run before, and may well not answer."""
         keys = [key for key in sorted(latest) if not key.startswith(_MEASURED)]
         kept = _curves.value.pop(target.key, {})
-        if not keys or not sys.stdout.isatty():
+        if not keys:
             return
         before: dict[str, float] = {}
         with suppress(MetricsError):

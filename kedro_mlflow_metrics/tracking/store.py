@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
 
-__all__ = ["NEWEST_FIRST", "OLDEST_FIRST", "Found", "RunInfo", "Store", "error_code", "to_run_info"]
+__all__ = ["NEWEST_FIRST", "OLDEST_FIRST", "Found", "RunInfo", "Store", "error_code", "quoted", "to_run_info"]
 
 OLDEST_FIRST, NEWEST_FIRST = "attributes.start_time ASC", "attributes.start_time DESC"
 
@@ -66,6 +66,11 @@ class Store(Protocol):
 
     def history(self, run_id: str, key: str) -> Curve:
         """Return all points of a metric, in no order."""
+
+
+def quoted(text: str) -> str:
+    """Return a text as MLflow's expressions have it; empty if it holds both kinds of quotes, which none can."""
+    return next((f"{quote}{text}{quote}" for quote in ("'", '"') if quote not in text), "")
 
 
 # SQLite; PostgreSQL and SQL Server; MySQL since 8.0.19; MySQL before, which does not name the table.

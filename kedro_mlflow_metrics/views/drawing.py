@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.read import Snapshot
     from kedro_mlflow_metrics.points.series import Line
 
-__all__ = ["MOST", "Drawing", "drawings"]
+__all__ = ["MOST", "Drawing", "drawings", "runs_of"]
 
 MOST = 2_000  # points of a line that are drawn: more than any screen has columns
 
@@ -51,6 +51,11 @@ def drawings(
             found.setdefault(key, []).append((label, line(points).thinned(MOST)))
     single = sorted(key for key, lines in found.items() if all(line.count < 2 for _, line in lines))  # noqa: PLR2004 - one is no curve
     return [Drawing(key, _with_points(found[key]), share(key)) for key in sorted({*found} - {*single})], single
+
+
+def runs_of(drawings: Iterable[Drawing]) -> list[str]:
+    """Return what the runs of drawings are called, each once: its place is that of its colour."""
+    return list(dict.fromkeys(label for drawing in drawings for label, _ in drawing.lines))
 
 
 def _with_points(lines: Iterable[tuple[str, Line]]) -> list[tuple[str, Line]]:

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.errors import MetricsError
+from kedro_mlflow_metrics.views.drawing import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ def figure(drawings: Sequence[Drawing], columns: int = 2, single: Table | None =
     rows = -(-len(drawings) // columns)
     table_height = _LINE * (len(single.rows) + 2) if single else 0
     inner = max(1, rows * (_CHART + _GAP) - _GAP * (not single) + table_height)
-    runs = list(dict.fromkeys(label for drawing in drawings for label, _ in drawing.lines))
+    runs = runs_of(drawings)
     top = _TOP if len(runs) > 1 else _TOP // 2
     layout: dict[str, Any] = {
         "height": inner + top + _BOTTOM,
@@ -125,7 +126,7 @@ def as_page(drawings: Sequence[Drawing], title: str) -> str:
     made["layout"]["template"] = "plotly_white"
     page: str = to_html(made, include_plotlyjs=True, config={"displaylogo": False, "responsive": True})
     page = page.replace("<head>", f"<head><title>{escape(title)}</title>", 1)
-    several = len({label for drawing in drawings for label, _ in drawing.lines}) > 1  # then the legend names them
+    several = len(runs_of(drawings)) > 1  # then the legend names them
     heading = "" if several else f"<h3 style='font-family:sans-serif;margin:1em'>{escape(title)}</h3>"
     return page.replace("<body>", f"<body>{heading}", 1)
 
@@ -143,7 +144,7 @@ def as_png(drawings: Sequence[Drawing], columns: int = 2) -> bytes:
     columns = min(columns, len(drawings))
     rows = -(-len(drawings) // columns)
     drawn = Figure(figsize=(6.4 * columns, 3.4 * rows + 0.6), dpi=120, layout="constrained")
-    runs = list(dict.fromkeys(label for drawing in drawings for label, _ in drawing.lines))
+    runs = runs_of(drawings)
     grid = drawn.subplots(rows, columns, squeeze=False).flat
     handles: dict[str, Any] = {}
     for axes, drawing in zip(grid, drawings, strict=False):

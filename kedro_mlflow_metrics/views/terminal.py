@@ -1,4 +1,4 @@
-"""Tables and progress bars on a terminal; rich is imported when one is drawn."""
+"""Tables, charts and progress bars on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from kedro_mlflow_metrics.views.tables import Best
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rich.box import Box
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table as RichTable
@@ -84,12 +83,10 @@ def plain(table: Table) -> str:
 
 def pieces(table: Table, console: Console) -> Iterator[RichTable]:
     """Yield a table in pieces as wide as a terminal, each with the first columns."""
-    from rich import box
-
     cells = [_cells([row[at] for row in table.rows]) for at in range(len(table.heads))]
     widths = [max(cell.cell_len for cell in column) for column in cells]
     if table.left == len(table.heads):  # nothing but text, which is folded
-        yield _rich(table, cells, {}, box.SIMPLE_HEAD)
+        yield _rich(table, cells, {})
         return
     heads = {at: _folded(table.heads[at], widths[at], _NARROWEST_HEAD) for at in range(table.left, len(table.heads))}
     shown = [heads.get(at, head) for at, head in enumerate(table.heads)]
@@ -103,26 +100,24 @@ def pieces(table: Table, console: Console) -> Iterator[RichTable]:
         first = max(1, min(widths[0], room - used))
         if table.left == 1:
             cells[0] = [_text(_folded(row[0], first)) for row in table.rows]
-        yield _rich(table, cells, {at: heads[at] for at in rest[:many]}, box.SIMPLE_HEAD, first)
+        yield _rich(table, cells, {at: heads[at] for at in rest[:many]}, first)
         rest = rest[many:]
 
 
-def _rich(
-    table: Table, cells: Sequence[Sequence[RichText]], heads: Mapping[int, str], lines: Box, first: int = 0
-) -> RichTable:
+def _rich(table: Table, cells: Sequence[Sequence[RichText]], heads: Mapping[int, str], first: int = 0) -> RichTable:
     """Return the columns of text of a table, and some of the others, as rich draws them.
 
     Args:
         table: The table.
         cells: Its cells, column by column.
         heads: The others, by number, with their headings.
-        lines: How lines are drawn.
         first: How many characters the first column has; 0 where all are folded to fit.
     """
+    from rich import box
     from rich.table import Table as RichTable
 
     drawn = RichTable(
-        box=lines,
+        box=box.SIMPLE_HEAD,
         title=_text(table.title, "bold") if table.title else None,
         title_justify="left",
         show_edge=False,
@@ -175,8 +170,9 @@ def charts(drawings: Sequence[Drawing], width: int = 80, height: int = 10) -> li
     from rich.text import Text
 
     from kedro_mlflow_metrics.views.chart import COLOURS, draw
+    from kedro_mlflow_metrics.views.drawing import runs_of
 
-    runs = list(dict.fromkeys(label for drawing in drawings for label, _ in drawing.lines))
+    runs = runs_of(drawings)
     rows = []
     if len(runs) > 1:
         rows.append(Text("  ").join(Text(f"━ {run}", COLOURS[at % len(COLOURS)]) for at, run in enumerate(runs)))
