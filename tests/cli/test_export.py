@@ -13,26 +13,14 @@ import sys
 
 import pytest
 from support.bench import BASE_TIME, said
-from support.project import BIN, PIPELINES, Project
+from support.project import BIN, PIPELINES, PLAIN
 from support.proxy import always, from_batch
 from support.terminal import rows_of
 
 from kedro_mlflow_metrics.kubeflow.rules import check
 
-CATALOG = 'm: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: ""}\n'
 IN_STORE = "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, timestamp"
 EXPORT = ("metrics", "export")
-
-
-@pytest.fixture(scope="session")
-def rich(tmp_path_factory, empty_store, kedro):
-    """A project with a run of all kinds of metrics and, later, a small one; exports change nothing."""
-    project = Project(tmp_path_factory.mktemp("export") / "project", empty_store)
-    project.catalog(CATALOG)
-    project.pipeline(PIPELINES / "rich.py")
-    for pipeline in ("rich", "small"):
-        kedro.run(project.root, "run", "--pipeline", pipeline)
-    return project
 
 
 @pytest.fixture
@@ -474,7 +462,7 @@ def test_the_server_is_down(bench):
 
 def test_a_real_server(bench):
     """All forms of all kinds of metrics over HTTP; for the last values only those not finite need their history."""
-    bench.project.catalog(CATALOG)
+    bench.project.catalog(PLAIN)
     bench.project.pipeline(PIPELINES / "rich.py")
     bench.kedro.run(bench.root, "run", "--pipeline", "rich")
     ((run, *_),) = bench.runs

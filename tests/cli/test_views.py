@@ -8,25 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from support.project import ENTRY, PIPELINES, Project
+from support.project import ENTRY, Project
 from support.proxy import Proxy
 from support.server import free_port
 
 from kedro_mlflow_metrics.journal.disk import sealed, unsealed
 
-CATALOG = 'm: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: ""}\n'
 POINTS = "SELECT key, value, step, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, timestamp"
-
-
-@pytest.fixture(scope="session")
-def rich(tmp_path_factory, empty_store, kedro):
-    """A project with a run of all kinds of metrics and, later, a small one; looking changes nothing."""
-    project = Project(tmp_path_factory.mktemp("views") / "project", empty_store)
-    project.catalog(CATALOG)
-    project.pipeline(PIPELINES / "rich.py")
-    for pipeline in ("rich", "small"):
-        kedro.run(project.root, "run", "--pipeline", pipeline)
-    return project
 
 
 @pytest.fixture

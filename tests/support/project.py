@@ -15,6 +15,7 @@ from support.kedro_cli import warm_kedro
 BIN = Path(sys.executable).parent
 PIPELINES = Path(__file__).with_name("pipelines")
 ENTRY = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
+PLAIN = 'm: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: ""}\n'  # the entry of ``rich.py``
 
 
 class Store:
