@@ -364,7 +364,7 @@ metrics.save({f"m{i}": i / 7 for i in range(10)})
 step("save 10 scalars")
 active.deactivate(run)
 clock.close(target)
-runs.end(server, run.run_id, "FINISHED", time.time_ns() // 1_000_000)
+store.end_run(run.run_id, "FINISHED", time.time_ns() // 1_000_000)
 step("end the run")
 del times["kedro"]
 print(json.dumps(times))

@@ -12,8 +12,8 @@ from kedro_mlflow_metrics.delivery.target import Target
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError
 from kedro_mlflow_metrics.journal.points_file import PointsFile, put_back_refused, waiting_points
 from kedro_mlflow_metrics.journal.session import notes_in
-from kedro_mlflow_metrics.process import LAST_SECONDS, seconds_left
-from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.process import LAST_SECONDS, now, seconds_left
+from kedro_mlflow_metrics.tracking import runs, shared
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -137,14 +137,16 @@ def _end(folder: RunFolder, target: Target, last_write: int) -> None:
     """Tell MLflow how the sessions of a run have ended, also one that was killed if no other session lives."""
     found = [each for each in notes_in(folder) if each.over]
     for each in sorted(found, key=lambda each: each.note.end_time):
-        note, shared = each.note, bool(target.record.run_key)
+        note, name = each.note, target.record.name or target.record.shown
         if note.status:
-            runs.end(target.server, target.record.run_id, note.status, note.end_time, shared=shared)
+            shared.set_status(target.server, target.record.run_id, note.status, note.end_time, note.tag)
+        elif note.owner and each.killed and note.tag:
+            shared.set_status(target.server, target.record.run_id, "KILLED", last_write, note.tag)
+            log.warning("A process that wrote to run %r is gone; the run is KILLED now", name)
         elif note.owner and each.killed:
             if any(not other.over for other in _notes_of(target)):
                 continue
             if runs.end_lost(target.server, target.record.run_id, last_write):
-                name = target.record.name or target.record.shown
                 log.warning("Run %r was left RUNNING by a process that is gone; it is KILLED now", name)
         each.path.unlink(missing_ok=True)
 
@@ -156,7 +158,8 @@ def end_by_hand(target: Target, status: str) -> None:
         raise MetricsError(f"the process of {run} still runs", "stop it first")
     if target.offline:
         raise MetricsError(f"{run} is not in MLflow yet", f"'{target.journal.command('sync')}' makes it, and ends it")
-    if not runs.end_lost(target.server, target.record.run_id, last_write, status):
+    about = (target.server, target.record.run_id)
+    if not (shared.overrule(*about, status, now()) or runs.end_lost(*about, last_write, status)):
         raise MetricsError(f"{run} in {target.server.where} is not RUNNING", "nothing was changed")
     for folder in target.folders():
         for each in notes_in(folder):

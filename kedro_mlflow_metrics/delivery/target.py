@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.errors import JournalError
 from kedro_mlflow_metrics.journal.folder import Journal, Record, RunFolder
-from kedro_mlflow_metrics.process import now
-from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking import runs, shared
 from kedro_mlflow_metrics.tracking.address import Server
 from kedro_mlflow_metrics.tracking.store import RunInfo
 
@@ -111,12 +110,11 @@ def create(server: Server, record: Record, *, new: bool) -> RunInfo:
     It is ``new`` if nobody can have tried to make it before.
     """
     experiment = record.experiment_id or runs.experiment_id(server, record.experiment)
-    tags, by = {**record.tags, JOURNAL_TAG: record.local_id}, JOURNAL_TAG
+    wanted = RunInfo("", experiment, record.name, start_time=record.start_time)
+    tags = {**record.tags, JOURNAL_TAG: record.local_id}
     if record.run_key:
-        tags[runs.RUN_KEY_TAG], by, new = record.run_key, runs.RUN_KEY_TAG, False
-    # of several runs of one key the oldest is the one: its time must be that of its making
-    wanted = RunInfo("", experiment, record.name, start_time=now() if record.run_key else record.start_time)
-    return runs.find_or_create(server, wanted, tags, by, new=new)
+        return shared.find_or_elect(server, wanted, tags, JOURNAL_TAG, record.run_key, new=new)
+    return runs.find_or_create(server, wanted, tags, JOURNAL_TAG, new=new)
 
 
 _folders: process.Own[list[str]] = process.Own(list)

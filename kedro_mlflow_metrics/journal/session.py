@@ -37,6 +37,7 @@ class Note:
     end_time: int = 0  # when it ended, in milliseconds since the epoch; 0 while it lasts
     status: str = ""  # how the run ended, if that is still to be told to MLflow
     reason: str = ""  # why something of it waits
+    tag: str = ""  # the tag in which it says how it is, to a run that it shares by a run key
 
     @property
     def line(self) -> bytes:
@@ -68,10 +69,11 @@ class FoundNote:
 class Session:
     """The note of this process for one run."""
 
-    def __init__(self, folder: RunFolder, record: Record, *, owner: bool) -> None:
+    def __init__(self, folder: RunFolder, record: Record, *, owner: bool, tag: str = "") -> None:
         """Write the note; where that is not possible there is none, and no error."""
-        self._folder, self._record = folder, record
-        self._note = Note(owner, *_here())
+        self._folder, self._record, self.tag = folder, record, tag
+        host, boot = _here()
+        self._note = Note(owner, host, boot, tag=tag)
         self._file: FileIO | None = None
         with suppress(OSError):
             self._create()

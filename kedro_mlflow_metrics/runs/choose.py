@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from kedro_mlflow_metrics.delivery.target import Target, create
+from kedro_mlflow_metrics.delivery.target import JOURNAL_TAG, Target, create
 from kedro_mlflow_metrics.errors import JournalError, TrackingError
 from kedro_mlflow_metrics.journal.folder import Record
 from kedro_mlflow_metrics.journal.session import Session
 from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.project import git
+from kedro_mlflow_metrics.runs.key import run_key, session_tag
 from kedro_mlflow_metrics.tracking import runs
 from kedro_mlflow_metrics.tracking.active import active_elsewhere
 from kedro_mlflow_metrics.tracking.address import safe_uri
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Chooser", "Chosen", "experiment_of"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
-_RUN_KEYS = ("KEDRO_MLFLOW_RUN_KEY", "KUBEFLOW_RUN_ID", "KEDRO_CONFIG_RUN_ID")
 
 
 class Chosen(NamedTuple):
@@ -99,11 +98,13 @@ class Chooser:
 
     def _open(self) -> Chosen:
         """Open a run; while nobody answers, it begins in the journal, and nodes find no active run."""
-        record, active = self._new_record(), self.settings.run.active
+        key, active = run_key(self.settings.run.key), self.settings.run.active
+        tag = session_tag(self.request, self.journal.env) if key.key else ""
+        record = self._new_record(key.key, {tag: "running"} if tag else {})
         safe = {tag: safe_uri(text) for tag, text in record.tags.items()}
         local = Target(self.server, self.journal, replace(record, tags=safe), active=active)
         new = self.server.local if self.server.local and not self.server.local.exists() else None
-        note = Session(local.folder, local.record, owner=True)  # should this process die before the answer is here
+        note = Session(local.folder, local.record, owner=True, tag=tag)  # should this process die before the answer
         try:
             info = create(self.server, record, new=True)
         except TrackingError as exc:
@@ -121,12 +122,14 @@ class Chooser:
             raise
         if new and git.would_add(new):
             log.warning("Git does not ignore %s; 'kedro metrics init' adds it to .gitignore", new.name)
+        if key.key:
+            log.info("Run key %r, from %s: run %r, id %s", key.key, key.source, info.run_name, info.run_id)
         target = Target.of(self.server, self.journal, info, record, active=active)
-        other = Session(target.folder, target.record, owner=True)
+        other = Session(target.folder, target.record, owner=True, tag=tag)
         note.drop()
-        return Chosen(target, owner=True, created=info.start_time >= record.start_time, note=other)
+        return Chosen(target, owner=True, created=info.tags.get(JOURNAL_TAG) == record.local_id, note=other)
 
-    def _new_record(self) -> Record:
+    def _new_record(self, key: str, tags: Mapping[str, str]) -> Record:
         """Say what a new run is to be."""
         start_time = now()
         name = self._name(start_time)
@@ -138,8 +141,8 @@ class Chooser:
             name=name,
             experiment=experiment,
             experiment_id=experiment_id,
-            run_key=self.settings.run.key or _run_key(),
-            tags=runs.with_context(self._tags(), name),
+            run_key=key,
+            tags={**runs.with_context(self._tags(), name), **tags},
             start_time=start_time,
         )
 
@@ -183,11 +186,3 @@ def experiment_of(target: Target) -> dict[str, str]:
     """Return the variable that has MLflow's fluent functions find the experiment of a run, if the user set none."""
     ident = target.run.experiment_id
     return {"MLFLOW_EXPERIMENT_ID": ident} if ident and not any(runs.asked_for(target.server, "")) else {}
-
-
-def _run_key() -> str:
-    """Return what makes several Kedro sessions one run: our own variable, or the orchestrator's id."""
-    task = [os.environ.get(name) for name in ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID")]
-    if all(task):
-        return "/".join(filter(None, task))
-    return next((os.environ[name] for name in _RUN_KEYS if os.environ.get(name)), "")

@@ -14,7 +14,7 @@ from kedro_mlflow_metrics.errors import JournalError, MetricsError, counted
 from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.points.curves import count
 from kedro_mlflow_metrics.process import now
-from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.tracking import runs, shared
 from kedro_mlflow_metrics.tracking.address import page
 from kedro_mlflow_metrics.views.terminal import print_line
 
@@ -101,14 +101,14 @@ def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsE
         if trouble is None:
             if folder.read() is None:  # nothing can be written here
                 if owner:
-                    runs.end(server, target.record.run_id, status, end_time, shared=bool(target.record.run_key))
+                    shared.set_status(server, target.record.run_id, status, end_time, note.tag)
             elif _result(leftovers.deliver(folder, server, opener=True)) is None and folder.read() is not None:
                 trouble = JournalError("another process is sending them")
     except MetricsError as exc:
         trouble = exc
     if trouble is not None and owner and target.journal.fail and target.record.run_id:
         with suppress(MetricsError):  # then the end is noted, as the points are
-            runs.end(server, target.record.run_id, "FAILED", end_time)
+            shared.set_status(server, target.record.run_id, "FAILED", end_time, note.tag)
             status = ""
     if trouble is not None:
         try:

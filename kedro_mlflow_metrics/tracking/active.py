@@ -124,4 +124,6 @@ def _fluent_run(info: RunInfo) -> Any:  # noqa: ANN401 - mlflow.ActiveRun
 
     # MLflow 2 still wants the run's id under its first name as well.
     legacy = {"run_uuid": info.run_id} if "run_uuid" in signature(FluentInfo).parameters else {}
-    return ActiveRun(Run(FluentInfo(**{**info._asdict(), "end_time": None}, **legacy), RunData()))
+    about = {**info._asdict(), "end_time": None}
+    del about["tags"]  # MLflow has them apart
+    return ActiveRun(Run(FluentInfo(**about, **legacy), RunData()))

@@ -15,13 +15,13 @@ from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, joined
 from kedro_mlflow_metrics.tracking.environment import lent
-from kedro_mlflow_metrics.tracking.store import RunInfo, error_code, to_run_info
+from kedro_mlflow_metrics.tracking.store import Experiment, error_code, to_run_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from kedro_mlflow_metrics.tracking.address import Server
-    from kedro_mlflow_metrics.tracking.store import Found
+    from kedro_mlflow_metrics.tracking.store import Found, RunInfo
 
 __all__ = ["ClientStore"]
 
@@ -62,19 +62,24 @@ class ClientStore:
         if engine is not None:
             _engines.value.add(engine)
 
-    def experiment(self, name: str) -> tuple[str, str] | None:
+    def experiment(self, name: str) -> Experiment | None:
         with self._refusals():
             found = self._client.get_experiment_by_name(name)
-        return None if found is None else (found.experiment_id, found.lifecycle_stage)
+        return None if found is None else Experiment(found.experiment_id, found.lifecycle_stage, dict(found.tags))
 
-    def create_experiment(self, name: str) -> str:
+    def create_experiment(self, name: str, tags: Mapping[str, str] | None = None) -> str:
         with self._refusals():
-            return str(self._client.create_experiment(name, artifact_location=self._artifacts()))
+            where = self._artifacts()
+            return str(self._client.create_experiment(name, where, dict(tags) if tags else None))
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        with self._refusals():
+            self._client.delete_experiment(experiment_id)
 
     def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
         with self._refusals():
             run = self._client.create_run(experiment_id, start_time=start_time, tags=dict(tags), run_name=name)
-        return to_run_info(dict(run.info))
+        return _run(run)[0]
 
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
         with self._refusals():
@@ -94,6 +99,14 @@ class ClientStore:
     def end_run(self, run_id: str, status: str, end_time: int) -> None:
         with self._refusals():
             self._client.set_terminated(run_id, status, end_time)
+
+    def resume_run(self, run_id: str) -> None:
+        with self._refusals():
+            self._client.update_run(run_id, "RUNNING")
+
+    def set_tag(self, run_id: str, tag: str, text: str) -> None:
+        with self._refusals():
+            self._client.set_tag(run_id, tag, text)
 
     def log_batch(self, run_id: str, batch: Sequence[Curve]) -> None:
         from mlflow.entities import Metric
@@ -144,7 +157,7 @@ def _without_word() -> AbstractContextManager[None]:
 
 def _run(run: Any) -> tuple[RunInfo, list[MetricPoint]]:  # noqa: ANN401 - mlflow.entities.Run
     latest = run.data._metric_objs  # noqa: SLF001 - the public dict has no steps
-    return to_run_info(dict(run.info)), list(map(_point, latest))
+    return to_run_info(dict(run.info), dict(run.data.tags)), list(map(_point, latest))
 
 
 def _point(metric: Any) -> MetricPoint:  # noqa: ANN401 - mlflow.entities.Metric

@@ -14,13 +14,13 @@ from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, joined
 from kedro_mlflow_metrics.points.forms import json_value
 from kedro_mlflow_metrics.tracking.environment import lent
-from kedro_mlflow_metrics.tracking.store import RunInfo, error_code, to_run_info
+from kedro_mlflow_metrics.tracking.store import Experiment, error_code, to_run_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kedro_mlflow_metrics.tracking.address import Server
-    from kedro_mlflow_metrics.tracking.store import Found
+    from kedro_mlflow_metrics.tracking.store import Found, RunInfo
 
 __all__ = ["RestStore"]
 
@@ -39,17 +39,21 @@ class RestStore:
     def __init__(self, server: Server, retries: int) -> None:
         self._server, self._retries = server, retries
 
-    def experiment(self, name: str) -> tuple[str, str] | None:
+    def experiment(self, name: str) -> Experiment | None:
         try:
             found = self._ask("GET", "experiments/get-by-name", params={"experiment_name": name})["experiment"]
         except TrackingError as exc:
             if exc.code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return found["experiment_id"], found["lifecycle_stage"]
+        return Experiment(found["experiment_id"], found["lifecycle_stage"], _tags(found))
 
-    def create_experiment(self, name: str) -> str:
-        return str(self._ask("POST", "experiments/create", json={"name": name})["experiment_id"])
+    def create_experiment(self, name: str, tags: Mapping[str, str] | None = None) -> str:
+        body = {"name": name, **_listed(tags)}
+        return str(self._ask("POST", "experiments/create", json=body)["experiment_id"])
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        self._ask("POST", "experiments/delete", json={"experiment_id": experiment_id})
 
     def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
         body = {
@@ -57,9 +61,9 @@ class RestStore:
             "run_name": name,
             "start_time": start_time,
             "user_id": tags.get("mlflow.user", "unknown"),
-            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+            **_listed(tags),
         }
-        return to_run_info(self._ask("POST", "runs/create", json=body)["run"]["info"])
+        return _run(self._ask("POST", "runs/create", json=body)["run"])[0]
 
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
         return _run(self._ask("GET", "runs/get", params={"run_id": run_id})["run"])
@@ -79,6 +83,12 @@ class RestStore:
 
     def end_run(self, run_id: str, status: str, end_time: int) -> None:
         self._ask("POST", "runs/update", json={"run_id": run_id, "status": status, "end_time": end_time})
+
+    def resume_run(self, run_id: str) -> None:
+        self._ask("POST", "runs/update", json={"run_id": run_id, "status": "RUNNING"})
+
+    def set_tag(self, run_id: str, tag: str, text: str) -> None:
+        self._ask("POST", "runs/set-tag", json={"run_id": run_id, "key": tag, "value": text})
 
     def log_batch(self, run_id: str, batch: Sequence[Curve]) -> None:
         text = f'{{"run_id":{encode_basestring_ascii(run_id)},"metrics":[{",".join(map(_json_metrics, batch))}]}}'
@@ -186,7 +196,17 @@ class RestStore:
 
 
 def _run(data: Mapping[str, Any]) -> tuple[RunInfo, list[MetricPoint]]:
-    return to_run_info(data["info"]), list(map(_point, data.get("data", {}).get("metrics", ())))
+    about = data.get("data", {})
+    return to_run_info(data["info"], _tags(about)), list(map(_point, about.get("metrics", ())))
+
+
+def _tags(data: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag.get("value", "") for tag in data.get("tags", ())}
+
+
+def _listed(tags: Mapping[str, str] | None) -> dict[str, list[dict[str, str]]]:
+    """Spell tags as requests have them; none if there are none."""
+    return {"tags": [{"key": key, "value": value} for key, value in tags.items()]} if tags else {}
 
 
 def _point(data: Mapping[str, Any]) -> MetricPoint:

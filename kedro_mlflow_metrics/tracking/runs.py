@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.tracking.store import Found
 
 __all__ = [
-    "RUN_KEY_TAG",
     "asked_for",
-    "end",
     "end_lost",
     "experiment_id",
     "find_or_create",
@@ -35,8 +33,6 @@ __all__ = [
     "search",
     "with_context",
 ]
-
-RUN_KEY_TAG = "kedro.run_key"
 
 
 def look_at(server: Server, run_id: str) -> RunInfo:
@@ -87,14 +83,14 @@ def experiment_id(server: Server, name: str) -> str:
             found = store.experiment(name)  # another process was faster
             if found is None:
                 raise
-    if found[1] == "deleted":
+    if found.lifecycle_stage == "deleted":
         raise TrackingError(
             f"the experiment {name!r} in {server.where} is deleted",
-            f"restore it with 'mlflow experiments restore --experiment-id {found[0]}' or set another 'experiment' in "
-            "kedro_mlflow_metrics.yml",
+            f"restore it with 'mlflow experiments restore --experiment-id {found.experiment_id}' or set another "
+            "'experiment' in kedro_mlflow_metrics.yml",
             code="INVALID_STATE",
         )
-    return found[0]
+    return found.experiment_id
 
 
 def search(  # noqa: PLR0913 - what MLflow is asked
@@ -120,7 +116,7 @@ def search(  # noqa: PLR0913 - what MLflow is asked
 def known_experiment(server: Server, name: str) -> str:
     """Return the id of an experiment of that name, empty if there is none."""
     found = open_store(server).experiment(name)
-    return "" if found is None else found[0]
+    return "" if found is None else found.experiment_id
 
 
 def with_context(tags: Mapping[str, str], name: str) -> dict[str, str]:
@@ -132,35 +128,31 @@ def with_context(tags: Mapping[str, str], name: str) -> dict[str, str]:
 
 
 def find_or_create(server: Server, wanted: RunInfo, tags: Mapping[str, str], by: str, *, new: bool) -> RunInfo:
-    """Return the one run of an experiment that carries a tag; create it if there is none.
+    """Return the one run of an experiment that carries a tag, also a deleted one; create it if there is none.
 
-    Of several that were created at the same time the oldest is the one. The others are empty: they are deleted if
-    the tag is one session's alone, whose request was answered to nobody; under a run key they end as KILLED.
+    Of several the oldest is the one. The others are empty, made by requests that were answered to nobody: they are
+    deleted.
 
     Args:
         server: Where.
         wanted: Its experiment, name and start.
         tags: Its tags.
-        by: The tag that says which run it is.
-        new: Whether no other process can know the tag's value, and none was created with it before.
+        by: The tag that says which run it is, and that no other process knows.
+        new: Whether none was created with it before.
     """
     store = open_store(server, create=True)
     experiment, about = wanted.experiment_id, (wanted.run_name, tags, wanted.start_time)
     if new:
         return store.create_run(experiment, *about)
     where = f"tags.`{by}` = '{tags[by]}'"
-    shared = by == RUN_KEY_TAG
-    found = store.search(experiment, where, OLDEST_FIRST, deleted=not shared)
-    mine = ""
+    found = store.search(experiment, where, OLDEST_FIRST, deleted=True)
     if not found:
-        mine = store.create_run(experiment, *about).run_id
-        found = store.search(experiment, where, OLDEST_FIRST, deleted=not shared)
+        store.create_run(experiment, *about)
+        found = store.search(experiment, where, OLDEST_FIRST, deleted=True)
     oldest, *others = sorted((run for run, _ in found), key=lambda run: (run.start_time, run.run_id))
     for other in others:
-        if not shared and other.lifecycle_stage == "active":
+        if other.lifecycle_stage == "active":
             store.delete_run(other.run_id)
-        elif shared and other.run_id == mine:
-            store.end_run(mine, "KILLED", now())
     return oldest
 
 
@@ -187,11 +179,3 @@ def end_lost(server: Server, run_id: str, last_sign: int, status: str = "KILLED"
     signs = (info.start_time, last_sign, *(point.timestamp for point in latest))
     store.end_run(run_id, status, max((sign for sign in signs if sign <= now()), default=now()))
     return True
-
-
-def end(server: Server, run_id: str, status: str, end_time: int, *, shared: bool = False) -> None:
-    """Set the status of a run: FINISHED, FAILED or KILLED, the first not where other sessions of it ended otherwise."""
-    store = open_store(server)
-    if shared and status == "FINISHED" and store.get_run(run_id)[0].status not in ("RUNNING", "FINISHED"):
-        return
-    store.end_run(run_id, status, end_time)

@@ -12,7 +12,17 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.points.curves import Curve, MetricPoint
 
-__all__ = ["NEWEST_FIRST", "OLDEST_FIRST", "Found", "RunInfo", "Store", "error_code", "quoted", "to_run_info"]
+__all__ = [
+    "NEWEST_FIRST",
+    "OLDEST_FIRST",
+    "Experiment",
+    "Found",
+    "RunInfo",
+    "Store",
+    "error_code",
+    "quoted",
+    "to_run_info",
+]
 
 OLDEST_FIRST, NEWEST_FIRST = "attributes.start_time ASC", "attributes.start_time DESC"
 
@@ -29,6 +39,15 @@ class RunInfo(NamedTuple):
     user_id: str = ""
     lifecycle_stage: str = ""
     end_time: int = 0
+    tags: Mapping[str, str] = {}
+
+
+class Experiment(NamedTuple):
+    """What MLflow says of an experiment."""
+
+    experiment_id: str
+    lifecycle_stage: str
+    tags: Mapping[str, str]
 
 
 Found = list[tuple[RunInfo, list["MetricPoint"]]]
@@ -40,11 +59,14 @@ class Store(Protocol):
 
     at_a_time: int  # how many requests that read are best made at once
 
-    def experiment(self, name: str) -> tuple[str, str] | None:
-        """Return id and lifecycle stage of an experiment, None if there is none."""
+    def experiment(self, name: str) -> Experiment | None:
+        """Return an experiment, also a deleted one; None if there is none."""
 
-    def create_experiment(self, name: str) -> str:
+    def create_experiment(self, name: str, tags: Mapping[str, str] | None = None) -> str:
         """Create an experiment and return its id."""
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Mark an experiment as deleted."""
 
     def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
         """Create a run that is RUNNING."""
@@ -60,6 +82,12 @@ class Store(Protocol):
 
     def end_run(self, run_id: str, status: str, end_time: int) -> None:
         """Set status and end time."""
+
+    def resume_run(self, run_id: str) -> None:
+        """Set the status to RUNNING."""
+
+    def set_tag(self, run_id: str, tag: str, text: str) -> None:
+        """Set a tag of a run."""
 
     def log_batch(self, run_id: str, batch: Sequence[Curve]) -> None:
         """Write at most 1,000 points."""
@@ -98,7 +126,7 @@ def error_code(code: str, text: str) -> str:
     return code if "constraint" in text.lower() and not _UNIQUE.search(text) else ""
 
 
-def to_run_info(data: Mapping[str, Any]) -> RunInfo:
+def to_run_info(data: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> RunInfo:
     """Read a run as MLflow's JSON or entity gives it."""
     return RunInfo(
         run_id=data["run_id"],
@@ -110,4 +138,5 @@ def to_run_info(data: Mapping[str, Any]) -> RunInfo:
         user_id=data.get("user_id") or "unknown",
         lifecycle_stage=data.get("lifecycle_stage") or "active",
         end_time=int(data.get("end_time") or 0),
+        tags=tags or {},
     )

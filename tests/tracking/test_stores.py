@@ -95,8 +95,8 @@ class TestStore:
         """One that is not there is None; one that was created has its id and is active."""
         name = f"expérience {uuid4().hex}"
         assert opened.experiment(name) is None
-        ident = opened.create_experiment(name)
-        assert opened.experiment(name) == (ident, "active")
+        ident = opened.create_experiment(name, {"größe": "2 m"})
+        assert opened.experiment(name) == (ident, "active", {"größe": "2 m"})
 
     def test_an_experiment_that_is_there(self, opened):
         """Its name is taken."""
@@ -104,12 +104,12 @@ class TestStore:
         opened.create_experiment(name)
         taken(opened, name)
 
-    def test_a_deleted_experiment(self, opened, client):
+    def test_a_deleted_experiment(self, opened):
         """It is found as deleted; its name is taken, and runs in it are refused for good."""
         name = uuid4().hex
         ident = opened.create_experiment(name)
-        client.delete_experiment(ident)
-        assert opened.experiment(name) == (ident, "deleted")
+        opened.delete_experiment(ident)
+        assert opened.experiment(name) == (ident, "deleted", {})
         taken(opened, name)
         refused("INVALID_PARAMETER_VALUE", opened.create_run, ident, "a run", {}, NOW)
 
