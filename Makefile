@@ -6,13 +6,14 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 KFP1 := .venv-kfp1/bin
 KFP2 := .venv-kfp2/bin
+ENGINES := .venv-engines/bin
 OLDEST_PINS := kedro==0.19.9 mlflow==2.18.0 'sqlalchemy<2.1' 'setuptools<81'
 SERVERS ?= 2.18.0 newest
 server_venv = $(if $(filter newest,$(1)),.venv,$(if $(filter 2.18.0,$(1)),.venv-oldest,.venv-server-$(1)))
 NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-servers test-kubeflow test-browser pictures bench bench-quick lint clean
+.PHONY: help demo test test-oldest test-servers test-kubeflow test-engines test-browser pictures bench bench-quick lint clean
 
 help:
 	@echo "make demo           train the example, then show what MLflow holds"
@@ -20,6 +21,7 @@ help:
 	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
 	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
 	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
+	@echo "make test-engines   run the tests inside Dagster: minutes"
 	@echo "make test-browser   see MLflow's pages, Kedro-Viz, a page of charts, a notebook; needs Chromium"
 	@echo "make pictures       draw the pictures of the docs anew; needs Chromium"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
@@ -42,6 +44,9 @@ test-servers: .venv/.stamp $(foreach version,$(SERVERS),$(call server_venv,$(ver
 
 test-kubeflow: .venv-kfp1/.stamp .venv-kfp2/.stamp
 	KFP1=$(KFP1) $(KFP2)/python -m pytest -o addopts="-ra --import-mode=importlib -n2 --dist=worksteal" tests/kfp
+
+test-engines: .venv-engines/.stamp
+	$(ENGINES)/python -m pytest -o addopts="-ra --import-mode=importlib" tests/engines
 
 test-browser: .venv/.browser .viz/.stamp
 	$(BIN)/python -m pytest -o addopts="-ra --import-mode=importlib" tests/browser
@@ -66,7 +71,7 @@ lint: .venv/.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-oldest .venv-server-* .venv-kfp1 .venv-kfp2 .peer .viz .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf .venv .venv-oldest .venv-server-* .venv-kfp1 .venv-kfp2 .venv-engines .peer .viz .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	rm -rf examples/digits/mlflow.db examples/digits/mlruns examples/digits/.kedro_mlflow_metrics
 	find kedro_mlflow_metrics tests examples -name __pycache__ -type d -exec rm -rf {} +
 
@@ -116,4 +121,10 @@ clean:
 	python3 -m venv .venv-kfp2 || $(NO_VENV)
 	$(KFP2)/pip install -q uv
 	$(KFP2)/uv pip install -q --compile-bytecode --python $(KFP2)/python -e . kfp==2.17.0 docker pytest pytest-xdist
+	@touch $@
+
+.venv-engines/.stamp: pyproject.toml
+	python3 -m venv .venv-engines || $(NO_VENV)
+	$(ENGINES)/pip install -q uv
+	$(ENGINES)/uv pip install -q --compile-bytecode --python $(ENGINES)/python -e . kedro-dagster==0.8.1 dagster pytest
 	@touch $@

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.project.catalog import Entry
     from kedro_mlflow_metrics.project.context import Catalog, Context, Node, Pipeline
+    from kedro_mlflow_metrics.runs.lifetime import OpenRun
 
 __all__ = ["MlflowPipelineHook", "hook"]
 
@@ -52,26 +53,16 @@ class MlflowPipelineHook:
     @hook_impl(trylast=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: Catalog) -> None:
         """Name the metrics datasets and open or join the run, before anything is computed."""
-        catalogs.remember(catalog, next(iter(_newest), None))
-        names = pipeline.datasets()
-        try:
-            catalogs.materialise(catalog, names)
-            place = catalogs.place_of(catalog)
-            if not (place and place.project and any(entry.name in names for entry in catalogs.built(catalog))):
-                return
-            if not (run_params.get("only_missing_outputs") or catalogs.satisfies(catalog, pipeline)):
-                return  # the runner says so a moment later; of nodes that it leaves out it misses no inputs
-            from kedro_mlflow_metrics.runs import lifetime
-
-            if lifetime.opened(catalog) is None:  # else this hook is registered twice
-                _when_the_cell_ends(lifetime.finish_interrupted)
-                lifetime.start(place.project, RunRequest.of(run_params), pipeline, catalog)
-        except MetricsError as exc:
-            raise one_line_exit(exc) from exc
+        if run_params.get("only_missing_outputs") or catalogs.satisfies(catalog, pipeline):
+            _start(run_params, pipeline, catalog)  # else the runner says so a moment later, if it runs all nodes
 
     @hook_impl(trylast=True)
     def before_node_run(self, node: Node, catalog: Catalog) -> None:
-        """Make the run active where the node runs, a worker process or thread too."""
+        """Make the run active where the node runs, a worker process or thread too; in Dagster join it there."""
+        if "dagster" in sys.modules and _in_dagster() and _open_run(catalog) is None:
+            from kedro.pipeline import pipeline
+
+            _start({"node_names": [node.name]}, pipeline([node]), catalog)
         target = None
         for entry in catalogs.built(catalog):
             if entry.dataset.binding is None and entry.name in node.outputs:  # no pipeline was started in this process
@@ -102,6 +93,13 @@ class MlflowPipelineHook:
             if isinstance(output, GeneratorType):
                 outputs[name] = _watched(output, [*entries.values()])
 
+    @hook_impl
+    def on_node_error(self, catalog: Catalog) -> None:
+        """Remember for the end of a process of Dagster's, which Kedro is not told of, that its node failed."""
+        run = _open_run(catalog)
+        if run is not None and _in_dagster():
+            run.outcome = "FAILED"
+
     @hook_impl(hookwrapper=True, tryfirst=True)
     def after_pipeline_run(self, catalog: Catalog) -> Generator[None, Any, None]:
         """Send what waits before the hooks of others look at the run; end an own run as FINISHED after them."""
@@ -118,6 +116,36 @@ class MlflowPipelineHook:
 
 
 hook = MlflowPipelineHook()
+
+
+def _start(run_params: dict[str, Any], pipeline: Pipeline, catalog: Catalog) -> None:
+    """Name the metrics datasets of a pipeline, and open or join its run if it has any."""
+    catalogs.remember(catalog, next(iter(_newest), None))
+    names = pipeline.datasets()
+    try:
+        catalogs.materialise(catalog, names)
+        place = catalogs.place_of(catalog)
+        if not (place and place.project and any(entry.name in names for entry in catalogs.built(catalog))):
+            return
+        from kedro_mlflow_metrics.runs import lifetime
+
+        if lifetime.opened(catalog) is None:  # else this hook is registered twice
+            _when_the_cell_ends(lifetime.finish_interrupted)
+            lifetime.start(place.project, RunRequest.of(run_params), pipeline, catalog)
+    except MetricsError as exc:
+        raise one_line_exit(exc) from exc
+
+
+def _open_run(catalog: Catalog) -> OpenRun | None:
+    """Return the open run of a catalog in this process."""
+    lifetime = sys.modules.get("kedro_mlflow_metrics.runs.lifetime")
+    return lifetime.opened(catalog) if lifetime else None
+
+
+def _in_dagster() -> bool:
+    from kedro_mlflow_metrics.runs.key import op
+
+    return op() is not None
 
 
 def _when_the_cell_ends(call: Callable[[], object]) -> None:
@@ -152,10 +180,11 @@ def _watched(items: Generator[Any, Any, Any], entries: Sequence[Entry]) -> Gener
 
 def _of_open_run(catalog: Catalog, step: str, *arguments: str) -> None:
     """Send or finish what a pipeline writes to, if it writes to any run."""
-    lifetime = sys.modules.get("kedro_mlflow_metrics.runs.lifetime")
-    run = lifetime.opened(catalog) if lifetime else None
+    run = _open_run(catalog)
     if run is None:
         return
+    from kedro_mlflow_metrics.runs import lifetime
+
     try:
         getattr(lifetime, step)(run, *arguments)
     except MetricsError as exc:

@@ -8,7 +8,7 @@ import click
 
 __all__ = ["commands", "main", "metrics"]
 
-COMMANDS = ("compare", "end", "export", "init", "plot", "runs", "show", "sync", "ui", "validate")
+COMMANDS = ("compare", "end", "export", "init", "plot", "runs", "show", "start", "sync", "ui", "validate")
 
 
 class _Lazy(click.Group):

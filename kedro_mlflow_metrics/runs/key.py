@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_mlflow_metrics.errors import SettingsError
 from kedro_mlflow_metrics.tracking.shared import SESSION_TAG
@@ -15,7 +15,7 @@ from kedro_mlflow_metrics.tracking.store import quoted
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.context import RunRequest
 
-__all__ = ["RunKey", "run_key", "session_tag"]
+__all__ = ["RunKey", "op", "run_key", "session_tag"]
 
 _VARIABLES = (  # ours; then those of orchestrators whose Kedro plugins make one task of each node
     ("KEDRO_MLFLOW_RUN_KEY",),
@@ -45,12 +45,22 @@ def _of_orchestrator() -> RunKey:
         texts = [os.environ.get(name, "") for name in names]
         if all(texts):
             return RunKey("/".join(texts), " and ".join(names))
+    around = op()
+    return RunKey(around.run_id, "Dagster's run id") if around else RunKey()
+
+
+def op() -> Any:  # noqa: ANN401 - dagster.OpExecutionContext
+    """Return the op of Dagster in which this is called, None outside of one.
+
+    There each node, and each of Kedro's hooks, may have a process of its own.
+    """
     dagster = sys.modules.get("dagster")
+    if dagster is None:
+        return None
     try:
-        op = dagster.OpExecutionContext.get() if dagster else None
-    except Exception:  # noqa: BLE001 - outside an op it depends on the version
-        op = None
-    return RunKey(op.run_id, "Dagster's run id") if op else RunKey()
+        return dagster.OpExecutionContext.get()
+    except Exception:  # noqa: BLE001 - what it raises outside an op is not documented
+        return None
 
 
 def session_tag(request: RunRequest, env: str) -> str:

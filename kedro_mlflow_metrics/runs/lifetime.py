@@ -23,6 +23,7 @@ from kedro_mlflow_metrics.runs.choose import Chooser, experiment_of
 from kedro_mlflow_metrics.runs.ending import end
 from kedro_mlflow_metrics.runs.find import LATEST
 from kedro_mlflow_metrics.runs.fluent import ended
+from kedro_mlflow_metrics.runs.key import op
 from kedro_mlflow_metrics.runs.summary import Summary
 from kedro_mlflow_metrics.tracking import active, system_metrics
 from kedro_mlflow_metrics.tracking.environment import lend, take_back
@@ -56,6 +57,7 @@ class OpenRun:
     loans: list[Mapping[str, str]] = field(default_factory=list)  # what was set in the environment meanwhile
     monitor: system_metrics.Monitor | None = None  # what measures the machine
     summary: Summary | None = None  # what sums up the run at its end
+    outcome: str = "KILLED"  # how it ends with the process, if no hook of Kedro's has ended it before
     thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
 
     @property
@@ -111,7 +113,8 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
     others = {entry.dataset.run_id: target for entry in saving if (target := _own_target(entry, base)) is not None}
     if chosen or others:
         files = _files(catalog, saving, base)
-        _begin(OpenRun(catalog, chosen, list(others.values()), files, summary=summary), settings)
+        outcome = "FINISHED" if op() else "KILLED"
+        _begin(OpenRun(catalog, chosen, list(others.values()), files, summary=summary, outcome=outcome), settings)
 
 
 def _check_prefixes(entries: Sequence[Entry], saving: Sequence[Entry], separator: str) -> None:
@@ -258,6 +261,6 @@ def finish_interrupted() -> None:
 
 
 def _finish_all() -> None:
-    """At the end of the process: Kedro ends a run by a hook, so what is open was interrupted."""
+    """At the end of the process: Kedro ends a run by a hook, so what is open was interrupted; not so in Dagster."""
     for run in list(_open.value):
-        finish(run, "KILLED")
+        finish(run, run.outcome)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "asked_for",
+    "create",
     "end_lost",
     "experiment_id",
     "find_or_create",
@@ -123,8 +124,16 @@ def with_context(tags: Mapping[str, str], name: str) -> dict[str, str]:
     """Add what MLflow itself tags a run with: user, source and the like."""
     from mlflow.tracking.context import registry
 
-    resolved = registry.resolve_tags({**tags, "mlflow.runName": name})
+    resolved = registry.resolve_tags({**tags, **({"mlflow.runName": name} if name else {})})
     return {key: str(value) for key, value in resolved.items() if value is not None}
+
+
+def create(server: Server, experiment: str, name: str, tags: Mapping[str, str], start_time: int) -> RunInfo:
+    """Create a run in an experiment, or in the one that MLflow's environment variables say."""
+    ident, experiment = asked_for(server, experiment)
+    store = open_store(server, create=True)
+    ident = ident or experiment_id(server, experiment)
+    return store.create_run(ident, name, with_context(tags, name), start_time)
 
 
 def find_or_create(server: Server, wanted: RunInfo, tags: Mapping[str, str], by: str, *, new: bool) -> RunInfo:

@@ -1,0 +1,153 @@
+"""One MLflow run for a pipeline that is spread over processes which know nothing of each other but a key."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from support.bench import said, until
+from support.pipelines.tasks import POINTS
+from support.project import PIPELINES
+from support.proxy import always
+
+both = pytest.mark.parametrize("bench", ["sqlite_server", "postgres_server"], indirect=True)
+SESSIONS = "SELECT value FROM tags WHERE run_uuid = ? AND substr(key, 1, 14) = 'kedro.session.'"
+AIRFLOW = {"AIRFLOW_CTX_DAG_ID": "churn", "AIRFLOW_CTX_DAG_RUN_ID": "manual__2026-11-30T09:00:00+00:00"}
+
+
+@pytest.fixture(autouse=True)
+def tasks(bench):
+    """Each node is a task that an orchestrator starts as a Kedro session of its own."""
+    bench.project.catalog('"task_{number}": {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n')
+    bench.project.pipeline(PIPELINES / "tasks.py")
+    bench.task = lambda number, env=AIRFLOW: bench.kedro.start(bench.root, "run", "--nodes", f"t{number}", env=env)
+
+
+def expected(*numbers):
+    """Return how many points such tasks save, by key."""
+    return {f"task_{number}.{key}": count for number in numbers for key, count in (("value", 1), ("loss", POINTS - 1))}
+
+
+def stored(bench):
+    """Return how many points are in MLflow, by key."""
+    found = {}
+    for (key, *_), number in bench.stored.items():
+        found[key] = found.get(key, 0) + number
+    return found
+
+
+def states(bench):
+    """Return the run's status and what its sessions say."""
+    ((run, _, status, *_),) = bench.runs
+    return status, sorted(state for (state,) in bench.store.rows(SESSIONS, run))
+
+
+@both
+def test_tasks_that_start_at_the_same_instant(bench):
+    """One run has all points of all of them, and says which key it goes by."""
+    commands = [bench.task(number) for number in range(5)]
+    assert [command.wait() for command in commands] == [0] * 5, [command.output for command in commands]
+    assert stored(bench) == expected(*range(5))
+    assert states(bench) == ("FINISHED", ["finished"] * 5)
+    key, ((run, *_),) = "/".join(AIRFLOW.values()), bench.runs
+    for command in commands:
+        (line,) = (line for line in said(command.output, "INFO") if "Run key" in line)
+        assert f"Run key '{key}', from AIRFLOW_CTX_DAG_ID and AIRFLOW_CTX_DAG_RUN_ID: run " in line
+        assert run in line
+    assert bench.folders == []
+
+
+@both
+def test_a_task_that_is_tried_again(bench):
+    """While it has failed the run is FAILED, though others went well; after it has done better the run is FINISHED."""
+    (bench.root / "fail-1").touch()
+    assert [bench.task(0).wait(), bench.task(1).wait(), bench.task(2).wait()] == [0, 1, 0]
+    assert states(bench) == ("FAILED", ["failed", "finished", "finished"])
+    (bench.root / "fail-1").unlink()
+    assert bench.task(1).wait() == 0
+    assert states(bench) == ("FINISHED", ["finished"] * 3)
+    assert stored(bench) == expected(0, 1, 2)
+
+
+@both
+def test_a_task_that_is_killed(bench):
+    """What it had saved is there, the others go on, and the run says what happened until it was tried again."""
+    for number in (0, 1):
+        (bench.root / f"hold-{number}").touch()
+    killed, living = bench.task(0), bench.task(1)
+    until(lambda: all((bench.root / f"saved-{number}").exists() for number in (0, 1)))
+    killed.signal(signal.SIGKILL)
+    killed.wait()
+    assert states(bench) == ("RUNNING", ["running", "running"])
+    assert bench.task(2).wait() == 0
+    assert states(bench) == ("KILLED", ["finished", "killed", "running"])
+    (bench.root / "hold-1").unlink()
+    assert living.wait() == 0
+    assert states(bench) == ("KILLED", ["finished", "finished", "killed"])
+    assert stored(bench) == expected(0, 1, 2)
+    (bench.root / "hold-0").unlink()
+    assert bench.task(0).wait() == 0
+    assert states(bench)[0] == "FINISHED"
+    assert bench.folders == []
+
+
+@both
+def test_sessions_that_began_offline(bench):
+    """They agree on one run when MLflow is back, and with one that begins then."""
+    bench.proxy.plan = always("500")
+    commands = [bench.task(number) for number in range(3)]
+    assert [command.wait() for command in commands] == [0] * 3
+    assert bench.runs == []
+    bench.proxy.plan = always("pass")
+    assert bench.task(3).wait() == 0
+    bench.sync()
+    assert stored(bench) == expected(*range(4))
+    assert states(bench) == ("FINISHED", ["finished"] * 4)
+    assert bench.folders == []
+
+
+def test_the_last_word(bench):
+    """`kedro metrics end` overrules what sessions have said, for good."""
+    (bench.root / "fail-1").touch()
+    assert [bench.task(0).wait(), bench.task(1).wait()] == [0, 1]
+    ((run, *_),) = bench.runs
+    bench.kedro.run(bench.root, "metrics", "end", run, "--status", "FINISHED")
+    assert bench.task(2).wait() == 0
+    assert states(bench) == ("FINISHED", ["finished"] * 3)
+
+
+def test_a_run_that_a_command_has_started(bench):
+    """Its id is the answer; who is handed it joins and does not end the run."""
+    options = ("--name", "nightly", "--tag", "team=churn", "-o", "id.txt")
+    answer, _ = bench.kedro.answer(bench.root, "start", *options)
+    run = answer.strip()
+    assert (bench.root / "id.txt").read_text() == run
+    commands = [bench.task(number, {"MLFLOW_RUN_ID": run}) for number in range(2)]
+    assert [command.wait() for command in commands] == [0, 0]
+    ((found, name, status, *_),) = bench.runs
+    assert (found, name, status) == (run, "nightly", "RUNNING")
+    assert bench.store.tags(run)["team"] == "churn"
+    assert stored(bench) == expected(0, 1)
+    bench.kedro.run(bench.root, "metrics", "end", run, "--status", "FINISHED")
+    assert bench.runs[0][2] == "FINISHED"
+    assert "accepted is NAME=TEXT" in bench.kedro.answer(bench.root, "start", "--tag", "x", code=2)[1]
+
+
+@pytest.mark.parametrize("variable", ["KEDRO_MLFLOW_RUN_KEY", "KUBEFLOW_RUN_ID", "KEDRO_CONFIG_RUN_ID"])
+def test_the_variables(bench, variable):
+    """Each alone makes one run of two sessions; our own wins over an orchestrator's."""
+    env = {variable: "a key", "AIRFLOW_CTX_DAG_ID": "half of a key"}
+    assert [bench.task(number, env).wait() for number in range(2)] == [0, 0]
+    if variable == "KEDRO_MLFLOW_RUN_KEY":
+        assert bench.task(2, {**AIRFLOW, **env}).wait() == 0
+    ((run, *_),) = bench.runs
+    assert bench.store.tags(run)["kedro.run_key"] == "a key"
+
+
+def test_a_key_that_mlflow_cannot_look_for(bench):
+    """It is refused before anything is computed."""
+    command = bench.task(0, {"KEDRO_MLFLOW_RUN_KEY": """it's "quoted\""""})
+    assert command.wait() == 1
+    assert "has both kinds of quotes; leave one out" in command.output
+    assert not os.path.lexists(bench.root / "saved-0")
