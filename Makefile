@@ -20,7 +20,7 @@ help:
 	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
 	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
 	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
-	@echo "make test-browser   see MLflow's pages, Kedro-Viz, a page of charts, a notebook; needs Chromium"
+	@echo "make test-browser   see MLflow's pages, Kedro-Viz, charts, a notebook, these docs; needs Chromium"
 	@echo "make docs           build the docs as pages, in site/"
 	@echo "make pictures       draw the pictures of the docs anew; needs Chromium"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
@@ -44,7 +44,7 @@ test-servers: .venv/.stamp $(foreach version,$(SERVERS),$(call server_venv,$(ver
 test-kubeflow: .venv-kfp1/.stamp .venv-kfp2/.stamp
 	KFP1=$(KFP1) $(KFP2)/python -m pytest -o addopts="-ra --import-mode=importlib -n2 --dist=worksteal" tests/kfp
 
-test-browser: .venv/.browser .viz/.stamp
+test-browser: .venv/.browser .viz/.stamp docs
 	$(BIN)/python -m pytest -o addopts="-ra --import-mode=importlib" tests/browser
 
 docs: .venv-docs/.stamp

@@ -273,3 +273,27 @@ def test_a_value_that_is_corrected(saved):
     import mlflow
 
     assert not [name for name in dir(mlflow.MlflowClient) if name.startswith("delete_metric")]
+
+
+# The reference
+
+
+def test_the_json_of_commands(project, kedro):
+    """The page names the keys of each command's JSON, and no others."""
+    page = (DOCS / "reference/commands.md").read_text()
+    forms = dict(re.findall(r"^\| `(\w+)` \| (.*\{.*) \|$", page.split("## JSON")[1], re.MULTILINE))
+    project.catalog("m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n")
+    project.pipeline(NODES.format(code="", nodes='node(lambda: {"loss": [0.7, 0.4]}, None, "m")'))
+    project.kedro("run")
+    project.kedro("run")
+
+    def keys(data: object) -> set[str]:
+        if isinstance(data, dict):
+            return {key for key in data if key != "m.loss"}.union(*map(keys, data.values()))
+        return set().union(*map(keys, data)) if isinstance(data, list) else set()
+
+    assert set(forms) == {"runs", "show", "compare", "plot", "export"}
+    for name, form in forms.items():
+        arguments = ("export", "latest") if name == "export" else (name, "--json")
+        answer, _ = kedro.answer(project.root, *arguments)
+        assert keys(json.loads(answer)) == set(re.findall(r'"(\w+)"', form)), name
