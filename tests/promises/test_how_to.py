@@ -275,6 +275,18 @@ def test_a_value_that_is_corrected(saved):
     assert not [name for name in dir(mlflow.MlflowClient) if name.startswith("delete_metric")]
 
 
+# How to work in a notebook or a script
+
+
+def test_a_script(saved):
+    """The script loads what it says, from the active run."""
+    code = blocks("notebook", "python")[-1]
+    names: dict[str, object] = {}
+    exec(code, names)
+    (said,) = re.findall(r"load\(\)  # (.*)$", code, re.MULTILINE)
+    assert names["metrics"].load() == json.loads(said)
+
+
 # The reference
 
 
