@@ -13,7 +13,7 @@ server_venv = $(if $(filter newest,$(1)),.venv,$(if $(filter 2.18.0,$(1)),.venv-
 NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-servers test-kubeflow test-engines test-browser pictures bench bench-quick lint clean
+.PHONY: help demo test test-oldest test-servers test-kubeflow test-engines test-browser docs pictures bench bench-quick lint clean
 
 help:
 	@echo "make demo           train the example, then show what MLflow holds"
@@ -22,7 +22,8 @@ help:
 	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
 	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
 	@echo "make test-engines   run the tests inside Dagster: minutes"
-	@echo "make test-browser   see MLflow's pages, Kedro-Viz, a page of charts, a notebook; needs Chromium"
+	@echo "make test-browser   see MLflow's pages, Kedro-Viz, charts, a notebook, these docs; needs Chromium"
+	@echo "make docs           build the docs as pages, in site/"
 	@echo "make pictures       draw the pictures of the docs anew; needs Chromium"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
 	@echo "make lint           ruff, mypy and who may import whom"
@@ -48,8 +49,11 @@ test-kubeflow: .venv-kfp1/.stamp .venv-kfp2/.stamp
 test-engines: .venv-engines/.stamp
 	$(ENGINES)/python -m pytest -o addopts="-ra --import-mode=importlib" tests/engines
 
-test-browser: .venv/.browser .viz/.stamp
+test-browser: .venv/.browser .viz/.stamp docs
 	$(BIN)/python -m pytest -o addopts="-ra --import-mode=importlib" tests/browser
+
+docs: .venv-docs/.stamp
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 pictures: .venv/.browser .viz/.stamp
 	$(BIN)/python examples/pictures.py
@@ -71,7 +75,7 @@ lint: .venv/.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-oldest .venv-server-* .venv-kfp1 .venv-kfp2 .venv-engines .peer .viz .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf .venv .venv-* .peer .viz site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	rm -rf examples/digits/mlflow.db examples/digits/mlruns examples/digits/.kedro_mlflow_metrics
 	find kedro_mlflow_metrics tests examples -name __pycache__ -type d -exec rm -rf {} +
 
@@ -95,6 +99,12 @@ clean:
 .peer/.stamp: .venv/.stamp
 	rm -rf .peer
 	$(BIN)/uv pip install -q --no-deps --python $(BIN)/python --target .peer kedro-mlflow==2.0.3 kedro-datasets lazy-loader
+	@touch $@
+
+.venv-docs/.stamp: pyproject.toml
+	python3 -m venv .venv-docs || $(NO_VENV)
+	.venv-docs/bin/pip install -q uv
+	.venv-docs/bin/uv pip install -q --python .venv-docs/bin/python --group docs
 	@touch $@
 
 .venv-oldest/.stamp: pyproject.toml

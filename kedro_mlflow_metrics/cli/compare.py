@@ -35,7 +35,7 @@ def compare(  # noqa: PLR0913 - one per option
     lower: tuple[str, ...],
     conditions: tuple[str, ...],
 ) -> None:
-    r"""Show the last values of runs beside each other, and the change from the first run to the last.
+    """Show the last values of runs beside each other, and the change from the first run to the last.
 
     RUN is an id, the first 6 or more characters of one, a name, 'latest', or 'latest~1' for the run before that.
     Without RUN the newest run is compared with the one before it. Each RUN costs a request or two.
@@ -49,7 +49,7 @@ def compare(  # noqa: PLR0913 - one per option
     kedro metrics compare --fail-if "test.accuracy < -0.01"      it has fallen by more than 0.01
     kedro metrics compare --fail-if "test.accuracy < -1%"        by more than 1 % of what it was
     kedro metrics compare --fail-if "test.accuracy.value < 0.9"  it is less than 0.9 in the last run
-    """
+    """  # noqa: D301 - click keeps the lines below its \b as they are
     gates = list(map(Gate.of, conditions))
     found = find.several(look.here, names or find.LAST_TWO, look.experiment)
     display = look.display.also(higher, lower)

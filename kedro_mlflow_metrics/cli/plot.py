@@ -36,7 +36,7 @@ _PAUSE_SECONDS = 2.0
 @click.option("--follow", is_flag=True, help="Draw again and again until the run ends.")
 @looking
 def plot(look: Looking, *, names: tuple[str, ...], only: tuple[str, ...], output: str | None, follow: bool) -> None:
-    r"""Draw the curves of one run or of several, of metrics with more than one point.
+    """Draw the curves of one run or of several, of metrics with more than one point.
 
     RUN is an id, the first 6 or more characters of one, a name, 'latest' (the default), or 'latest~1' for the run
     before that. MLflow is asked once for each run and once more for each of its metrics. Of a curve with more points
@@ -46,7 +46,7 @@ def plot(look: Looking, *, names: tuple[str, ...], only: tuple[str, ...], output
     kedro metrics plot
     kedro metrics plot latest~1 latest --only "*loss" --output losses.html
     kedro metrics plot --follow
-    """
+    """  # noqa: D301 - click keeps the lines below its \b as they are
     suffix = Path(output).suffix if output else ""
     if output and suffix not in (".html", ".png"):
         raise click.UsageError(f"--output {output!r}: accepted are names that end in .html or .png")

@@ -31,7 +31,7 @@ __all__ = ["runs"]
 def runs(  # noqa: PLR0913 - one per option
     look: Looking, *, number: int, top: int, every: bool, sort: str | None, where: str
 ) -> None:
-    r"""List the newest runs, each with the metrics that most of them have.
+    """List the newest runs, each with the metrics that most of them have.
 
     Two requests in all. Runs that MLflow does not have yet are listed too, unless there is a --filter.
 
@@ -39,7 +39,7 @@ def runs(  # noqa: PLR0913 - one per option
     kedro metrics runs --top 3 --sort test.accuracy
     kedro metrics runs --filter "metrics.test.accuracy > 0.9"
     python -m kedro_mlflow_metrics runs --json | jq '.[0].metrics'
-    """
+    """  # noqa: D301 - click keeps the lines below its \b as they are
     metric, lowest = (sort or "").removeprefix("-"), bool(sort) and str(sort).startswith("-")
     order = f"metrics.`{metric}` {'ASC' if lowest else 'DESC'}" if metric else NEWEST_FIRST
     found = find.recent(look.here, number, experiment=look.experiment, where=where, order=order)

@@ -23,7 +23,7 @@ __all__ = ["show"]
 @click.option("--only", multiple=True, metavar="GLOB", help="Only metrics whose key matches.")
 @looking
 def show(look: Looking, *, run: str, only: tuple[str, ...]) -> None:
-    r"""Show every metric of RUN: its first, last, lowest and highest value, and its curve.
+    """Show every metric of RUN: its first, last, lowest and highest value, and its curve.
 
     RUN is an id, the first 6 or more characters of one, a name, 'latest' (the default), or 'latest~1' for the run
     before that. MLflow is asked once for the run and once more for each metric.
@@ -31,7 +31,7 @@ def show(look: Looking, *, run: str, only: tuple[str, ...]) -> None:
     \b
     kedro metrics show
     kedro metrics show latest~1 --only "training_metrics.*"
-    """
+    """  # noqa: D301 - click keeps the lines below its \b as they are
     (found,) = find.several(look.here, [run], look.experiment)
     metrics = {key: summary(points) for key, points in read.load(found.target, matching(only), away=found.away)}
     if not metrics and not look.form:

@@ -21,11 +21,39 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.points.curves import Curve
 
-__all__ = ["collect", "encoded", "is_locked", "own_name", "replace_file", "sealed", "try_lock", "unsealed", "write"]
+__all__ = [
+    "collect",
+    "encoded",
+    "is_locked",
+    "opened",
+    "own_name",
+    "replace_file",
+    "sealed",
+    "try_lock",
+    "unsealed",
+    "write",
+]
 
-_FAR = 2**40
+_FAR = 2**31 - 2  # the farthest byte that Windows locks by its C library
 _SEAL = re.compile(rb"[0-9a-f]{16} ")
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # `dumps` would build one per line
+
+
+def opened(path: Path, mode: str) -> FileIO:
+    """Open a file that may be renamed and deleted while it is open, on Windows too. Raises OSError."""
+    if sys.platform != "win32":
+        return FileIO(path, mode)
+    import _winapi
+    import msvcrt
+
+    def shared(_path: object, flags: int) -> int:
+        access = _winapi.GENERIC_READ | (_winapi.GENERIC_WRITE if flags & os.O_RDWR else 0)
+        share_all, open_always, create_new, ordinary = 7, 4, 1, 0x80
+        how = create_new if flags & os.O_EXCL else open_always if flags & os.O_CREAT else _winapi.OPEN_EXISTING
+        handle = _winapi.CreateFile(str(path), access, share_all, _winapi.NULL, how, ordinary, _winapi.NULL)
+        return msvcrt.open_osfhandle(handle, flags)
+
+    return FileIO(path, mode, opener=shared)
 
 
 def try_lock(file: FileIO) -> bool:
@@ -37,8 +65,12 @@ def try_lock(file: FileIO) -> bool:
         if sys.platform == "win32":
             import msvcrt
 
+            place = file.tell()
             file.seek(_FAR)  # Windows keeps others from reading what is locked, so lock what is never there
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            finally:
+                file.seek(place)
         else:
             import fcntl
 
@@ -51,7 +83,7 @@ def try_lock(file: FileIO) -> bool:
 def is_locked(path: Path) -> bool:
     """Tell whether a process has the lock of a file."""
     try:
-        with FileIO(path, "r+b") as file:
+        with opened(path, "r+b") as file:
             return not try_lock(file)
     except OSError:
         return False

@@ -12,15 +12,24 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
-from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.disk import is_locked, own_name, replace_file, sealed, try_lock, unsealed, write
+from kedro_mlflow_metrics.journal.disk import (
+    is_locked,
+    opened,
+    own_name,
+    replace_file,
+    sealed,
+    try_lock,
+    unsealed,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from io import FileIO
 
 __all__ = ["Journal", "Record", "RunFolder", "first_line"]
 
@@ -205,7 +214,7 @@ class RunFolder:
         self.make()
         path = self.path / own_name(kind)
         new = path.with_suffix(".new")
-        file = FileIO(new, mode)
+        file = opened(new, mode)
         try:
             try_lock(file)
             write(file, line)
@@ -227,7 +236,7 @@ class RunFolder:
         """
         deadline = time.monotonic() + seconds
         try:
-            lock = FileIO(self.path / "lock", "a+b")
+            lock = opened(self.path / "lock", "a+b")
         except OSError:
             yield False
             return

@@ -14,17 +14,17 @@ import os
 import threading
 import time
 from contextlib import suppress
-from io import FileIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_mlflow_metrics.errors import JournalError
-from kedro_mlflow_metrics.journal.disk import collect, encoded, is_locked, sealed, try_lock, unsealed, write
+from kedro_mlflow_metrics.journal.disk import collect, encoded, is_locked, opened, sealed, try_lock, unsealed, write
 from kedro_mlflow_metrics.journal.folder import first_line
 from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, batches, grouped
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Iterator, Sequence
+    from io import FileIO
     from pathlib import Path
 
     from kedro_mlflow_metrics.journal.folder import Record, RunFolder
@@ -75,7 +75,7 @@ class PointsFile:
     def adopt(cls, folder: RunFolder, path: Path) -> PointsFile | None:
         """Open the file of a process that is gone; None if it lives, or another did it first."""
         try:
-            file = cls(path, FileIO(path, "r+b"), folder)
+            file = cls(path, opened(path, "r+b"), folder)
         except OSError:
             return None
         for pause in (0.01, 0.03, 0):  # somebody who looks whether a process lives takes the lock for a moment
@@ -200,8 +200,9 @@ class PointsFile:
         """Give up the lock; delete a file of which nothing waits. Return whether it is gone."""
         gone = not self.waiting
         if gone:
-            _beside(self.path, ".sent").unlink(missing_ok=True)
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # held open by somebody, on Windows
+                _beside(self.path, ".sent").unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
         self._file.close()
         return gone
 
@@ -234,7 +235,7 @@ def waiting_points(folder: RunFolder) -> Iterator[Curve]:
     """Yield what waits of a run, of living processes too, without touching anything."""
     for path in folder.files():
         try:
-            file = PointsFile(path, FileIO(path, "rb"), folder)
+            file = PointsFile(path, opened(path, "rb"), folder)
         except OSError:
             continue
         try:

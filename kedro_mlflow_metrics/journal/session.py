@@ -96,7 +96,8 @@ class Session:
     def drop(self) -> None:
         """Take the note back."""
         if self._file is not None:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):  # held open by somebody, on Windows
+                self._path.unlink(missing_ok=True)
             self._file.close()
             self._folder.remove()
 

@@ -202,12 +202,3 @@ def test_the_commands():
     assert targets and ours
     assert [target for target in targets if f"\n{target}:" not in makefile] == []
     assert set(ours) <= set(COMMANDS)
-
-
-def test_the_links():
-    """Each leads to a file that is there, and to a heading in it if it names one."""
-    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]+)#?([^)]*)\)", README):
-        assert (ROOT / path).exists(), path
-        if anchor:
-            heads = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, path
