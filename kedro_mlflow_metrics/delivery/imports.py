@@ -115,17 +115,14 @@ def look(server: Server, experiment_id: str, run: Archived) -> Import:
         raise MetricsError(f"it is there as run {info.run_id}, which is deleted", restore)
     if info.run_id == run.ident:  # the run itself, which may have gone on since
         return Import(run, info, [], whole=True)
-    at = {point.key: point for point in latest}
+    at = {point.key: _spelt(point) for point in latest}
     left = []
     for curve in run.curves:
-        (last,), there = curve[-1:], at.get(curve.key)
-        if there is None:
+        if curve.key not in at:
             left.append(curve)
-        elif (there.step, there.timestamp) != (last.step, last.timestamp):
+        elif at[curve.key] not in map(_spelt, curve[-1:]):
             left.append(_rest(store, info.run_id, curve))
-        elif _spelt(there) != _spelt(last):
-            other = f"run {info.run_id} has another {curve.key!r} at the same step and time"
-            raise MetricsError(other, "give one of two files another --prefix")
+    left = list(filter(len, left))
     return Import(run, info, left, whole=not left and info.status == run.status)
 
 
@@ -140,8 +137,11 @@ def _find(store: Store, experiment_id: str, ident: str) -> tuple[RunInfo, list[M
 
 
 def _rest(store: Store, run_id: str, curve: Curve) -> Curve:
-    """Return the points that are not there."""
-    there = set(map(_spelt, store.history(run_id, curve.key)))
+    """Return the points that are not there, unless another stands in the place of one."""
+    there, ours = (set(map(_spelt, points)) for points in (store.history(run_id, curve.key), curve))
+    if {(step, time) for step, time, _ in there - ours} & {(step, time) for step, time, _ in ours - there}:
+        other = f"run {run_id} has another {curve.key!r} at the same step and time"
+        raise MetricsError(other, "if it is of another file, give one of the two another --prefix")
     return curve.only([_spelt(point) not in there for point in curve])
 
 
