@@ -17,13 +17,12 @@ from kedro_mlflow_metrics.points.values import fail, integer_of, number_of, numb
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["ENDED", "Archived", "exported", "is_version", "of_version", "tracked"]
+__all__ = ["Archived", "exported", "is_version", "of_version", "tracked"]
 
-ENDED = ("FINISHED", "FAILED", "KILLED")
+_ENDED = ("FINISHED", "FAILED", "KILLED")
 _FIELDS = ("run_id", "name", "status", "start_time", "end_time", "tags", "params", "metrics")
 _SPELT = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{1,6}Z")
-_NOT_NUMBERS = "; --numbers leaves out what is none"
 
 
 class Archived(NamedTuple):
@@ -52,8 +51,8 @@ def exported(text: str | bytes) -> Archived:
     run_id, name, status = (_text(field, data[field]) for field in _FIELDS[:3])
     if not re.fullmatch(r"[\w.-]+", run_id):
         fail("'run_id'", f"got {shown(run_id)}; accepted: the id of a run")
-    if status not in ENDED:
-        known = ", ".join(ENDED)
+    if status not in _ENDED:
+        known = ", ".join(_ENDED)
         fail("'status'", f"it is {status} and not one of {known}: export the run again when it has ended")
     start_time = timestamp_of("'start_time'", data["start_time"])
     end_time = timestamp_of("'end_time'", data["end_time"])
@@ -116,11 +115,11 @@ def is_version(name: str) -> bool:
 
 def of_version(version: str, curves: Sequence[Curve]) -> Archived:
     """Return what the datasets of one version are as a run."""
-    time = time_of(version)
+    time = _time_of(version)
     return Archived(version, version, "FINISHED", time, time, {"kedro.run_id": version}, {}, curves)
 
 
-def time_of(version: str) -> int:
+def _time_of(version: str) -> int:
     """Return the time of a version, in milliseconds since the epoch."""
     try:
         moment = datetime.strptime(version, "%Y-%m-%dT%H.%M.%S.%fZ").replace(tzinfo=timezone.utc)
@@ -141,7 +140,7 @@ def tracked(text: str | bytes, version: str, prefix: str, *, numbers: bool = Fal
     Returns:
         By the name in the file, the curve under the key that MLflow takes for it.
     """
-    time = time_of(version)
+    time = _time_of(version)
     found: dict[str, Curve] = {}
     names: dict[str, str] = {}
     for name, values in _leaves(_object(text), "", numbers=numbers):
@@ -164,4 +163,4 @@ def _leaves(data: Mapping[str, Any], outer: str, *, numbers: bool) -> Iterator[t
         if not strange and items:
             yield name, numbers_of(f"metric {name!r}", items)
         elif strange and not numbers:
-            fail(f"metric {name!r}", f"got {shown(strange[0])}; accepted: a number{_NOT_NUMBERS}")
+            fail(f"metric {name!r}", f"got {shown(strange[0])}; accepted: a number; --numbers leaves out what is none")

@@ -85,6 +85,7 @@ def register_pipelines():
 """
 
 
+@pytest.mark.newest  # Kedro 0.19's catalog builds each entry, and kedro-datasets is not here
 def test_from_kedro_tracking(project):
     """The entry logs under the keys that its imported versions have, and the commands of the page import them."""
     _, (path, after) = blocks("kedro-tracking")
@@ -107,6 +108,7 @@ def test_from_kedro_tracking(project):
     assert old["my_metrics.r2"] == old["metrics.r2"]
 
 
+@pytest.mark.newest  # Kedro 0.19's catalog fails in words of its own, see test_an_argument_of_an_entry
 @pytest.mark.parametrize("versioned", [True, False])
 def test_only_the_type_is_changed(project, versioned):
     """Each error names what is to be removed from the entry; whoever does it has metrics."""
