@@ -70,6 +70,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         self,
         *,
         prefix: str | None = None,
+        key: str | None = None,
         run_id: str | None = None,
         filepath: str | os.PathLike[str] | None = None,
         load_args: dict[str, Any] | None = None,
@@ -81,6 +82,8 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
 
         Args:
             prefix: What stands before each metric's name; ``""`` for nothing, None for the dataset's name.
+            key: In place of a prefix, the whole name of a metric: the data is then that metric alone, a number or a
+                list of numbers say, without a dict around it.
             run_id: The MLflow run to write to and read from; None for the pipeline's run. ``latest``, only to load
                 from, is the newest run of the project's experiment that has metrics of this entry.
             filepath: Where the metrics are also written as a metrics file of Kubeflow Pipelines v1; entries with
@@ -97,7 +100,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         """
         entry.refuse_without_hook()
         entry.refuse_tracking(version, filepath)
-        self.explicit_prefix = entry.text("prefix", prefix)
+        self.explicit_prefix, self.single = entry.name(key, prefix)
         self.run_id = entry.text("run_id", run_id)
         self._load_args = entry.merged("load_args", self.DEFAULT_LOAD_ARGS, load_args)
         self._save_args = entry.merged("save_args", self.DEFAULT_SAVE_ARGS, save_args)
@@ -160,7 +163,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
     def _take(self, data: Any, binding: Binding) -> None:  # noqa: ANN401 - what `save` takes
         """Save one dict, list or frame."""
         self._stream.save(
-            data,
+            entry.alone(binding.plain_prefix, data) if binding.single else data,
             prefix=binding.prefix,
             warn=partial(log.warning, "%s%s", binding.label),
             lenient=self._save_args["on_invalid"] == "warn",
@@ -193,11 +196,12 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
                 found = read.load(target, each.owns, last=form == "last", patient=bool(self.binding))
                 loaded = from_points(((each.strip(key), points) for key, points in found), form)
                 if len(loaded):  # a frame has no truth
-                    return loaded
+                    return loaded[binding.plain_prefix] if binding.single and form != "frame" else loaded
             if not binding.enabled:
                 raise MetricsError("logging is switched off and nothing was saved in this run")
             run = f"the run {target.record.shown} in {target.server.where}"
-            raise MetricsError(f"{run} has no metrics that start with {binding.prefix!r}")
+            what = f"metric {binding.given!r}" if binding.single else f"metrics that start with {binding.prefix!r}"
+            raise MetricsError(f"{run} has no {what}")
 
     def preview(self, runs: int = 1) -> PlotlyPreview:
         """Return the curves and last values of the newest ``runs`` of this entry, for Kedro-Viz as a Plotly figure."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import NamedTuple
 
 import mlflow
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -278,6 +280,56 @@ class TestSave:
         assert next(items) == {"a": 2}
 
 
+ONE = [
+    (0.93, "auto", 0.93),
+    ([0.7, 0.4], "values", [0.7, 0.4]),
+    ({0: 0.1, 20: 0.01}, "points", [{"value": 0.1, "step": 0}, {"value": 0.01, "step": 20}]),
+    ({"value": 0.5, "step": 3}, "auto", {"value": 0.5, "step": 3}),
+    ([{"value": 0.5, "step": 3, "timestamp": 7}, {"value": 0.4, "step": 5}], "last", 0.4),
+    (Fraction(1, 2), "last", 0.5),
+    (iter([0.5, {"value": 0.25, "step": 4}, [0.1]]), "values", [0.5, 0.25, 0.1]),
+]
+
+
+class TestKey:
+    @pytest.mark.parametrize(("data", "form", "loaded"), ONE)
+    def test_one_metric(self, run, store, data, form, loaded):
+        """With `key` the data is one metric of that name, in each form that a metric may have, and loads as such."""
+        metric = MlflowMetricsDataSet(key="test.r2", load_args={"as": form})
+        assert not metric.exists()
+        MlflowMetricsDataSet(prefix="test.r2").save({"other": 7})
+        MlflowMetricsDataSet(prefix="").save({"test.r22": 8})
+        assert not metric.exists()
+        metric.save(data)
+        assert pickle.loads(pickle.dumps(metric)).load() == loaded
+        assert set(store.points()) == {"test.r2", "test.r2.other", "test.r22"}
+        assert set(MlflowMetricsDataSet(key="test.r2", load_args={"as": "frame"}).load()["key"]) == {"test.r2"}
+
+    def test_nothing_there(self, run):
+        """It names the metric."""
+        with pytest.raises(DatasetError, match=r"the run \w+ in MLflow at .* has no metric 'a'$"):
+            MlflowMetricsDataSet(key="a").load()
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            (
+                {"a": 1},
+                "the entry is one metric, 'r2', and got a dict of several; return a number or a list of numbers, ",
+            ),
+            ([None], "metric 'r2', position 0: got None; accepted: a number"),
+            (pl.DataFrame({"a": [1, 2]}), "metric 'r2': "),
+            ({"value": 1, "stpe": 2}, "metric 'r2': a point has no field 'stpe' (str); "),
+        ],
+    )
+    def test_refused(self, run, store, data, message):
+        """What is no metric is refused, and nothing is logged."""
+        with pytest.raises(DatasetError) as error:
+            MlflowMetricsDataSet(key="r2").save(data)
+        assert str(error.value).startswith(message)
+        assert store.points() == {}
+
+
 class TestConstructor:
     def test_aliases(self):
         """Both spellings are one class."""
@@ -304,6 +356,11 @@ class TestConstructor:
         ("arguments", "message"),
         [
             ({"prefix": 3}, "'prefix' is 3 (int); accepted: text, or null"),
+            ({"key": ""}, "'key' is ''; accepted: the whole name of a metric, and no 'prefix' beside it"),
+            (
+                {"key": "a", "prefix": ""},
+                "'key' is 'a'; accepted: the whole name of a metric, and no 'prefix' beside it",
+            ),
             (
                 {"load_args": {"as": "value"}},
                 "load_args: as has no 'value'; accepted: auto, points, values, last, frame; did you mean 'values'?",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
 __all__ = ["commands", "main", "metrics"]
 
-COMMANDS = ("compare", "end", "export", "init", "plot", "runs", "show", "start", "sync", "ui", "validate")
+COMMANDS = ("compare", "end", "export", "import", "init", "plot", "runs", "show", "start", "sync", "ui", "validate")
 
 
 class _Lazy(click.Group):
-    """A group whose commands stand in files of their own, each as a function of the file's name."""
+    """A group whose commands stand in files of their own, each as a function of the file's name.
+
+    ``import`` is a word of Python's: its file is ``import_``.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
         """Return the names."""
@@ -22,7 +26,8 @@ class _Lazy(click.Group):
         """Load a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(import_module(f"{__name__}.{name}"), name)
         return command
 
 

@@ -9,6 +9,7 @@ import click
 
 from kedro_mlflow_metrics.cli.common import in_project, matching
 from kedro_mlflow_metrics.delivery import read
+from kedro_mlflow_metrics.delivery.imports import described
 from kedro_mlflow_metrics.kubeflow.metrics_file import write_file
 from kedro_mlflow_metrics.runs import find
 from kedro_mlflow_metrics.views.tables import Table
@@ -17,7 +18,7 @@ from kedro_mlflow_metrics.views.terminal import print_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kedro_mlflow_metrics.delivery.target import Target
+    from kedro_mlflow_metrics.delivery.read import Snapshot
     from kedro_mlflow_metrics.project.binding import Binding
 
 __all__ = ["export"]
@@ -66,7 +67,8 @@ def export(  # noqa: PLR0913 - one per option
     given = any(map(options.get, ("percentage", "raw", "order"))) or options["names"] != "modern"
     if given and form != "kubeflow-v1":
         raise click.UsageError("--percentage, --raw, --order and --names go with --format kubeflow-v1")
-    target = find.named(here, run)
+    (seen,) = find.several(here, [run])
+    target = seen.target
     wanted = matching(only)
     if executor_input:
         from kedro_mlflow_metrics.kubeflow.v2 import leave_to_executor
@@ -74,21 +76,21 @@ def export(  # noqa: PLR0913 - one per option
         path = leave_to_executor(read.last_points(target, wanted), executor_input, output_name)
         click.echo(f"written to {path}", err=True)
         return
-    text = _text(target, wanted, form, options)
+    text = _text(seen, wanted, form, options)
     if output == "-":
         click.echo(text, nl=False)
     else:
         write_file(Path(output), text.encode())
 
 
-def _text(target: Target, wanted: Callable[[str], bool], form: str, options: Mapping[str, Any]) -> str:
+def _text(seen: Snapshot, wanted: Callable[[str], bool], form: str, options: Mapping[str, Any]) -> str:
     """Read the metrics of a run and write them in a form."""
     if form in ("json", "csv"):
         from kedro_mlflow_metrics.views.text import as_csv, as_json, in_order
 
-        points = in_order(read.load(target, wanted))
-        return as_json(target.record.shown, points) if form == "json" else as_csv(points)
-    last = read.last_points(target, wanted)
+        points = in_order(read.load(seen.target, wanted))
+        return as_csv(points) if form == "csv" else as_json(seen, *described(seen), points)
+    last = read.last_points(seen.target, wanted)
     if form == "kubeflow-v2":
         from kedro_mlflow_metrics.kubeflow.v2 import metadata_text
 

@@ -24,7 +24,7 @@ from kedro_mlflow_metrics.points.values import (
     timestamp_of,
 )
 
-__all__ = ["parse"]
+__all__ = ["FIELDS", "parse"]
 
 FIELDS = ("value", "step", "timestamp")
 SHAPES = 'a number, {"value", "step"}, a list of either, an array, {step: number}, or a group of metrics'

@@ -21,6 +21,7 @@ class Binding:
 
     name: str = ""  # the dataset's name in the catalog, empty outside one
     given: str | None = None  # the ``prefix`` of its entry, None if the name is the prefix
+    single: bool = False  # whether the dataset is one metric, whose whole name ``given`` is
     separator: str = "."  # what stands between prefix and metric name
     siblings: frozenset[str] = frozenset()  # the prefixes of all metrics datasets of the catalog
     cached: bool = False  # whether a CachedDataset stands around the dataset
@@ -41,7 +42,7 @@ class Binding:
     @cached_property
     def prefix(self) -> str:
         """What stands before each metric's name, separator included."""
-        return self._with_separator(self.plain_prefix)
+        return "" if self.single else self._with_separator(self.plain_prefix)
 
     @property
     def label(self) -> str:
@@ -50,6 +51,8 @@ class Binding:
 
     def owns(self, key: str) -> bool:
         """Tell whether a key of the run is this dataset's: not of one with a longer prefix, nor measured by MLflow."""
+        if self.single:
+            return key == self.given
         return key.startswith(self.prefix) and not any(map(key.startswith, self._longer))
 
     @property

@@ -68,7 +68,8 @@ class Entry(NamedTuple):
 
     def bound(self, base: Binding) -> Binding:
         """Return what the dataset has to know, from what all of its project share."""
-        return replace(base, name=short(self.name), given=self.dataset.explicit_prefix, cached=self.cached)
+        given, single = self.dataset.explicit_prefix, self.dataset.single
+        return replace(base, name=short(self.name), given=given, single=single, cached=self.cached)
 
     def in_catalog(self, place: Place) -> Binding:
         """Return what its catalog alone says of it."""
@@ -178,7 +179,7 @@ def _ours(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _prefix(name: str, entry: Mapping[str, Any]) -> str:
     """Return the prefix of an entry as it is configured."""
-    prefix = entry.get("prefix")
+    prefix = entry.get("key") or entry.get("prefix")
     return short(name) if prefix is None else str(prefix)
 
 
@@ -201,7 +202,8 @@ def _shares(config: Mapping[str, Any], separator: str) -> Callable[[str], bool]:
         kubeflow = arguments.get("kubeflow") if isinstance(arguments, Mapping) else None
         globs = kubeflow.get("percentage") or () if isinstance(kubeflow, Mapping) else ()
         texts = (".+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{.*?\})", prefix))
-        own = re.compile(f"{''.join(texts)}{re.escape(separator)}" if prefix else "")
+        end = "$" if entry.get("key") else re.escape(separator)
+        own = re.compile(f"{''.join(texts)}{end}" if prefix else "")
         marks.append((own, (globs,) if isinstance(globs, str) else globs))
 
     def share(key: str) -> bool:
@@ -229,7 +231,7 @@ def binding_of(dataset: MetricsDataset, *, complete: bool = True) -> Binding:
 
     place, entry = _holder(dataset)
     if place is None or entry is None:
-        return Binding(given=dataset.explicit_prefix)
+        return Binding(given=dataset.explicit_prefix, single=dataset.single)
     found = entry.in_catalog(place)
     if place.project is None:
         return found

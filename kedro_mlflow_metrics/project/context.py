@@ -102,8 +102,12 @@ class Project(NamedTuple):
         """Return what has to be known to look at the project's runs."""
         from kedro_mlflow_metrics.project.binding import Binding
 
-        experiment = settings.experiment or self.package
-        return Binding(server=self.server(settings), journal=self.journal(settings), experiment=experiment)
+        return Binding(
+            separator=settings.separator,
+            server=self.server(settings),
+            journal=self.journal(settings),
+            experiment=settings.experiment or self.package,
+        )
 
     def bind(self, found: Binding, settings: Settings, *, pipelines: Collection[str] = (), run: str = "") -> Binding:
         """Add to what is known of a dataset what the settings say; some pipelines of a run cannot be switched off."""

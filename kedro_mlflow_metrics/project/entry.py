@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError
 
-from kedro_mlflow_metrics.errors import SettingsError, did_you_mean
+from kedro_mlflow_metrics.errors import InvalidMetricsError, SettingsError, did_you_mean
 from kedro_mlflow_metrics.points.forms import FORMS
+from kedro_mlflow_metrics.points.shapes import FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from kedro_mlflow_metrics.kubeflow.v1 import Options
 
-__all__ = ["file", "merged", "refuse_tracking", "refuse_without_hook", "text"]
+__all__ = ["alone", "file", "merged", "name", "refuse_tracking", "refuse_without_hook", "text"]
 
 
 _CHOICES = {"as": FORMS, "on_invalid": ("raise", "warn"), "names": ("nearest", "exact")}
@@ -55,6 +55,26 @@ def text(name: str, given: object) -> str | None:
     if given is not None and not isinstance(given, str):
         raise DatasetError(f"{name!r} is {given!r} ({type(given).__name__}); accepted: text, or null")
     return given
+
+
+def name(key: object, prefix: object) -> tuple[str | None, bool]:
+    """Check what names the metrics of an entry; return it, and whether it is the whole name of one metric."""
+    key, prefix = text("key", key), text("prefix", prefix)
+    if key is None:
+        return prefix, False
+    if not key or prefix is not None:
+        raise DatasetError(f"'key' is {key!r}; accepted: the whole name of a metric, and no 'prefix' beside it")
+    return key, True
+
+
+def alone(key: str, data: object) -> dict[str, object]:
+    """Return what a node saves to an entry that is one metric, as a dict of metrics."""
+    if isinstance(data, Mapping) and not data.keys() & FIELDS and any(isinstance(name, str) for name in data):
+        raise InvalidMetricsError(
+            f"the entry is one metric, {key!r}, and got a dict of several",
+            "return a number or a list of numbers, or write 'prefix' instead of 'key' in the entry",
+        )
+    return {key: data}
 
 
 def merged(kind: str, defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -85,6 +85,11 @@ class ClientStore:
         with self._refusals():
             return _run(self._client.get_run(run_id))
 
+    def described(self, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
+        with self._refusals():
+            data = self._client.get_run(run_id).data
+        return dict(data.tags), dict(data.params)
+
     def search(self, experiment_id: str, where: str, order: str, most: int = 10, *, deleted: bool = False) -> Found:
         from mlflow.entities import ViewType
 
@@ -118,6 +123,12 @@ class ClientStore:
         ]
         with self._refusals():
             self._store.log_batch(run_id, metrics, params=[], tags=[])
+
+    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        with self._refusals():
+            self._store.log_batch(run_id, metrics=[], params=[Param(*each) for each in params.items()], tags=[])
 
     def history(self, run_id: str, key: str) -> Curve:
         pages: list[Curve] = []

@@ -68,6 +68,11 @@ class RestStore:
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
         return _run(self._ask("GET", "runs/get", params={"run_id": run_id})["run"])
 
+    def described(self, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
+        data = self._ask("GET", "runs/get", params={"run_id": run_id})["run"].get("data", {})
+        tags, params = ({each["key"]: each["value"] for each in data.get(kind, ())} for kind in ("tags", "params"))
+        return tags, params
+
     def search(self, experiment_id: str, where: str, order: str, most: int = 10, *, deleted: bool = False) -> Found:
         body = {
             "experiment_ids": [experiment_id],
@@ -93,6 +98,10 @@ class RestStore:
     def log_batch(self, run_id: str, batch: Sequence[Curve]) -> None:
         text = f'{{"run_id":{encode_basestring_ascii(run_id)},"metrics":[{",".join(map(_json_metrics, batch))}]}}'
         self._ask("POST", "runs/log-batch", data=text.encode(), extra_headers={"Content-Type": "application/json"})
+
+    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        body = {"run_id": run_id, "params": [{"key": key, "value": value} for key, value in params.items()]}
+        self._ask("POST", "runs/log-batch", json=body)
 
     def history(self, run_id: str, key: str) -> Curve:
         pages: list[Curve] = []

@@ -74,6 +74,9 @@ class Store(Protocol):
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
         """Return a run and the latest point of each of its metrics."""
 
+    def described(self, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Return tags and parameters of a run."""
+
     def search(self, experiment_id: str, where: str, order: str, most: int = 10, *, deleted: bool = False) -> Found:
         """Return the first runs that MLflow's expression ``where`` chooses, deleted ones too if asked."""
 
@@ -91,6 +94,9 @@ class Store(Protocol):
 
     def log_batch(self, run_id: str, batch: Sequence[Curve]) -> None:
         """Write at most 1,000 points."""
+
+    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Write at most 100 parameters; one that has this value already is no error."""
 
     def history(self, run_id: str, key: str) -> Curve:
         """Return all points of a metric, in no order."""

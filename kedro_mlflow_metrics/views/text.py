@@ -31,11 +31,20 @@ def in_order(histories: Iterable[tuple[str, Iterable[MetricPoint]]]) -> dict[str
     return {key: sorted(points, key=lambda point: (point.step, point.timestamp)) for key, points in histories}
 
 
-def as_json(run_id: str, points: Mapping[str, Sequence[MetricPoint]]) -> str:
-    """Return strict JSON: the run's id, and per key a list of ``{"value", "step", "timestamp"}``.
+def as_json(
+    run: Snapshot, ident: str, labels: Sequence[Mapping[str, str]], points: Mapping[str, Sequence[MetricPoint]]
+) -> str:
+    """Return strict JSON of a whole run, from which `points.archive.exported` reads the same.
 
     What JSON has no number for is text, as in MLflow's own: "NaN", "Infinity", "-Infinity".
+
+    Args:
+        run: The run.
+        ident: The id by which an import knows it again.
+        labels: Its tags and its parameters.
+        points: All points by key.
     """
+    tags, params = (dict(sorted(label.items())) for label in labels)
     metrics = {
         key: [
             {"value": json_value(unclamped(point.value)), "step": point.step, "timestamp": point.timestamp}
@@ -43,7 +52,9 @@ def as_json(run_id: str, points: Mapping[str, Sequence[MetricPoint]]) -> str:
         ]
         for key, history in points.items()
     }
-    return strict({"run_id": run_id, "metrics": metrics})
+    times = {"start_time": run.start_time, "end_time": run.end_time or None}
+    about = {"run_id": ident, "name": run.name, "status": run.status, **times, "tags": tags, "params": params}
+    return strict({**about, "metrics": metrics})
 
 
 def strict(data: object) -> str:

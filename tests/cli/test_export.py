@@ -64,7 +64,7 @@ def strict(text):
 def from_json(text):
     """Return (step, timestamp, value) by key of an export."""
     parsed = strict(text)
-    assert set(parsed) == {"run_id", "metrics"}
+    assert [*parsed] == ["run_id", "name", "status", "start_time", "end_time", "tags", "params", "metrics"]
     return {
         key: [(point["step"], point["timestamp"], float(point["value"])) for point in history]
         for key, history in parsed["metrics"].items()

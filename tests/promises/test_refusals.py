@@ -307,7 +307,8 @@ def test_prefix(simple):
         ("load_arg: {as: last}", "there is no argument 'load_arg'; did you mean 'load_args'?"),
         (
             "credentials: x",
-            "there is no argument 'credentials'; accepted: prefix, run_id, filepath, load_args, save_args, metadata",
+            "there is no argument 'credentials'; accepted: "
+            "prefix, key, run_id, filepath, load_args, save_args, metadata",
         ),
         (
             "versioned: true, filepath: data/m.json",

@@ -39,6 +39,7 @@ for name in (
     "sqlalchemy.dialects.sqlite",
     "kedro_mlflow_metrics.cli.compare",
     "kedro_mlflow_metrics.cli.export",
+    "kedro_mlflow_metrics.cli.import_",
     "kedro_mlflow_metrics.cli.plot",
     "kedro_mlflow_metrics.cli.sync",
     "kedro_mlflow_metrics.dataset",

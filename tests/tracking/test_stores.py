@@ -187,6 +187,16 @@ class TestStore:
         assert latest.keys() == {curve.key for curve in HOLDS}
         assert rows(latest.values()) == rows(list(curve)[-1] for curve in HOLDS)
 
+    def test_tags_and_parameters(self, opened, experiment):
+        """Those of a run, whatever is in them; a parameter that is written again with its value is no error."""
+        tags, params = {"größe": "2 m\nzwei", "empty": ""}, {f"p {number}": f"größe\n{number}" for number in range(100)}
+        made = opened.create_run(experiment, "a run", tags, NOW).run_id
+        for _ in range(2):
+            opened.log_params(made, params)
+        found = opened.described(made)
+        assert found[0].items() >= tags.items()
+        assert found[1] == params
+
     def test_no_points(self, opened, run):
         """A metric that was never logged has none."""
         assert len(opened.history(run, "nothing")) == 0
