@@ -11,7 +11,7 @@ KEPT = 40
 
 
 def is_as_before(name: str, text: str) -> bool:
-    """Tell whether a text is what a file in the repository says; of a long one beginning, end and digest stand there."""
+    """Tell whether a text is what a file in the repository says, a long one by beginning, end and digest."""
     path, lines = FOLDER / f"{name}.txt", text.splitlines(keepends=True)
     if len(lines) > 2 * KEPT:
         digest = blake2b(text.encode(), digest_size=16).hexdigest()
