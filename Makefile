@@ -15,7 +15,7 @@ NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: ap
 .PHONY: help demo test test-oldest test-servers test-kubeflow test-browser pictures bench bench-quick lint clean
 
 help:
-	@echo "make demo           train the example, then show what MLflow holds"
+	@echo "make demo           make a project from the starter, run it, then show what MLflow holds"
 	@echo "make test           run the tests"
 	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
 	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
@@ -26,9 +26,9 @@ help:
 	@echo "make lint           ruff, mypy and who may import whom"
 	@echo "make clean          remove environments, caches and the example's store"
 
-demo: .venv/.stamp
-	cd examples/digits && ../../$(BIN)/kedro run
-	@$(BIN)/python examples/show_metrics.py
+demo: demo/.stamp
+	cd demo && ../$(BIN)/kedro run
+	cd demo && ../$(BIN)/kedro metrics show
 
 test: .venv/.stamp .peer/.stamp
 	$(BIN)/python -m pytest
@@ -66,14 +66,18 @@ lint: .venv/.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-oldest .venv-server-* .venv-kfp1 .venv-kfp2 .peer .viz .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
-	rm -rf examples/digits/mlflow.db examples/digits/mlruns examples/digits/.kedro_mlflow_metrics
+	rm -rf .venv .venv-* .peer .viz demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	find kedro_mlflow_metrics tests examples -name __pycache__ -type d -exec rm -rf {} +
 
 .venv/.stamp: pyproject.toml
 	python3 -m venv .venv || $(NO_VENV)
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[test,demo,lint]'
+	@touch $@
+
+demo/.stamp: .venv/.stamp
+	rm -rf demo
+	$(BIN)/kedro new --starter=mlflow-metrics-demo --name=demo
 	@touch $@
 
 .venv/.browser: .venv/.stamp
