@@ -6,13 +6,15 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 KFP1 := .venv-kfp1/bin
 KFP2 := .venv-kfp2/bin
+PACKAGE := $(CURDIR)/.venv-package/bin
 OLDEST_PINS := kedro==0.19.9 mlflow==2.18.0 'sqlalchemy<2.1' 'setuptools<81'
 SERVERS ?= 2.18.0 newest
+PYTHONS ?= $(shell for each in python3.10 python3.11 python3.12 python3.13; do if $$each -c pass 2> /dev/null; then echo $$each; fi; done)
 server_venv = $(if $(filter newest,$(1)),.venv,$(if $(filter 2.18.0,$(1)),.venv-oldest,.venv-server-$(1)))
 NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-servers test-kubeflow test-browser pictures bench bench-quick lint clean
+.PHONY: help demo test test-oldest test-servers test-kubeflow test-browser package pictures bench bench-quick lint clean
 
 help:
 	@echo "make demo           make a project from the starter, run it, then show what MLflow holds"
@@ -21,6 +23,7 @@ help:
 	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
 	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
 	@echo "make test-browser   see MLflow's pages, Kedro-Viz, a page of charts, a notebook; needs Chromium"
+	@echo "make package        build the wheel and the sdist, and try the wheel on each Python: $(PYTHONS)"
 	@echo "make pictures       draw the pictures of the docs anew; needs Chromium"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
 	@echo "make lint           ruff, mypy and who may import whom"
@@ -45,6 +48,13 @@ test-kubeflow: .venv-kfp1/.stamp .venv-kfp2/.stamp
 
 test-browser: .venv/.browser .viz/.stamp
 	$(BIN)/python -m pytest -o addopts="-ra --import-mode=importlib" tests/browser
+
+package: .venv-package/.stamp
+	rm -rf dist
+	$(PACKAGE)/python -m build --installer uv > /dev/null
+	$(PACKAGE)/twine check --strict dist/*
+	$(PACKAGE)/check-wheel-contents dist/*.whl
+	PATH="$(PACKAGE):$$PATH" DIST=dist PYTHONS="$(PYTHONS)" $(PACKAGE)/python -m pytest --noconftest -o addopts="-ra -n2 --dist=worksteal" tests/package
 
 pictures: .venv/.browser .viz/.stamp
 	$(BIN)/python examples/pictures.py
@@ -107,6 +117,12 @@ demo/.stamp: .venv/.stamp
 	python3 -m venv $(@D) || $(NO_VENV)
 	$(@D)/bin/pip install -q uv
 	$(@D)/bin/uv pip install -q --compile-bytecode --python $(@D)/bin/python mlflow==$* 'sqlalchemy<2.1'
+	@touch $@
+
+.venv-package/.stamp:
+	python3 -m venv $(@D) || $(NO_VENV)
+	$(PACKAGE)/pip install -q uv
+	$(PACKAGE)/uv pip install -q --compile-bytecode --python $(PACKAGE)/python build check-wheel-contents pytest pytest-xdist twine
 	@touch $@
 
 # What an image for kedro-kubeflow holds; the MLflow that goes with its pydantic 1 fails with SQLAlchemy 2.1.
