@@ -56,7 +56,7 @@ def test_the_version():
 
 
 @pytest.mark.parametrize("python", (os.environ.get("PYTHONS") or sys.executable).split())
-def test_in_an_empty_environment(python, tmp_path):
+def test_installed(python, tmp_path):
     """Whoever installs the wheel has a starter that runs, its metrics in MLflow, and commands that show them."""
     python_, kedro = (tmp_path / "venv" / SCRIPTS / f"{name}{EXE}" for name in ("python", "kedro"))
     no_checkout = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW"))}
