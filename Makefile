@@ -27,7 +27,7 @@ help:
 	@echo "make pictures       draw the pictures of the docs anew; needs Chromium"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
 	@echo "make lint           ruff, mypy and who may import whom"
-	@echo "make clean          remove environments, caches and the example's store"
+	@echo "make clean          remove environments, caches and the demo"
 
 demo: demo/.stamp
 	cd demo && ../$(BIN)/kedro run
