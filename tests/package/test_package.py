@@ -85,6 +85,6 @@ def test_installed(python, tmp_path):
         assert store.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
         points = dict(store.execute("SELECT key, COUNT(*) FROM metrics GROUP BY key").fetchall())
     assert points["training_metrics.loss"] == 20
-    assert points["gain.accuracy"] == 1  # of what both namespaces logged
+    assert points["margin.accuracy"] == 1  # of what both namespaces logged
     shown = run(kedro, "metrics", "show", cwd=demo)
     assert [key for key in points if key not in shown] == []

@@ -45,13 +45,13 @@ def test_it_runs(made, kedro, empty_store):
         "test.accuracy",
         "small_forest.metrics.accuracy",
         "large_forest.metrics.accuracy",
-        "gain.accuracy",
+        "margin.accuracy",
     }
     losses = [loss for _, loss in points["training_metrics.loss"]]
     assert len(losses) == 20
     assert losses[-1] < losses[0]
     ((_, small), (_, large)) = (points[f"{size}_forest.metrics.accuracy"][0] for size in ("small", "large"))
-    assert points["gain.accuracy"] == [(0, large - small)]
+    assert points["margin.accuracy"] == [(0, large - small)]
     assert "See the charts: kedro metrics ui" in output
     assert "mlflow.db" not in in_git(root)
 

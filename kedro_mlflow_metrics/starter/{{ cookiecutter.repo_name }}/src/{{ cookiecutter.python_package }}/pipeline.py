@@ -30,5 +30,5 @@ def forest(namespace):
 
 
 def forests():
-    comparison = node(compare, ["small_forest.metrics", "large_forest.metrics"], "gain")
+    comparison = node(compare, ["small_forest.metrics", "large_forest.metrics"], "margin")
     return forest("small_forest") + forest("large_forest") + pipeline([comparison])
