@@ -7,16 +7,18 @@ OLDEST := .venv-oldest/bin
 KFP1 := .venv-kfp1/bin
 KFP2 := .venv-kfp2/bin
 ENGINES := .venv-engines/bin
+PACKAGE := $(CURDIR)/.venv-package/bin
 OLDEST_PINS := kedro==0.19.9 mlflow==2.18.0 'sqlalchemy<2.1' 'setuptools<81'
 SERVERS ?= 2.18.0 newest
+PYTHONS ?= $(shell for each in python3.10 python3.11 python3.12 python3.13; do if $$each -c pass 2> /dev/null; then echo $$each; fi; done)
 server_venv = $(if $(filter newest,$(1)),.venv,$(if $(filter 2.18.0,$(1)),.venv-oldest,.venv-server-$(1)))
 NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-servers test-kubeflow test-engines test-browser docs pictures bench bench-quick lint clean
+.PHONY: help demo test test-oldest test-servers test-kubeflow test-engines test-browser package docs pictures bench bench-quick lint clean
 
 help:
-	@echo "make demo           train the example, then show what MLflow holds"
+	@echo "make demo           make a project from the starter, run it, then show what MLflow holds"
 	@echo "make test           run the tests"
 	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
 	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
@@ -24,14 +26,15 @@ help:
 	@echo "make test-engines   run the tests inside Dagster: minutes"
 	@echo "make test-browser   see MLflow's pages, Kedro-Viz, charts, a notebook, these docs; needs Chromium"
 	@echo "make docs           build the docs as pages, in site/"
+	@echo "make package        build the wheel and the sdist, and try the wheel on each Python: $(PYTHONS)"
 	@echo "make pictures       draw the pictures of the docs anew; needs Chromium"
 	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
 	@echo "make lint           ruff, mypy and who may import whom"
-	@echo "make clean          remove environments, caches and the example's store"
+	@echo "make clean          remove environments, caches and the demo"
 
-demo: .venv/.stamp
-	cd examples/digits && ../../$(BIN)/kedro run
-	@$(BIN)/python examples/show_metrics.py
+demo: demo/.stamp
+	cd demo && ../$(BIN)/kedro run
+	cd demo && ../$(BIN)/kedro metrics show
 
 test: .venv/.stamp .peer/.stamp
 	$(BIN)/python -m pytest
@@ -55,6 +58,13 @@ test-browser: .venv/.browser .viz/.stamp docs
 docs: .venv-docs/.stamp
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
+package: .venv-package/.stamp
+	rm -rf dist
+	$(PACKAGE)/python -m build --installer uv > /dev/null
+	$(PACKAGE)/twine check --strict dist/*
+	$(PACKAGE)/check-wheel-contents dist/*.whl
+	PATH="$(PACKAGE):$$PATH" DIST=dist PYTHONS="$(PYTHONS)" $(PACKAGE)/python -m pytest --noconftest -o addopts="-ra -n2 --dist=worksteal" tests/package
+
 pictures: .venv/.browser .viz/.stamp
 	$(BIN)/python examples/pictures.py
 
@@ -75,14 +85,18 @@ lint: .venv/.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-* .peer .viz site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
-	rm -rf examples/digits/mlflow.db examples/digits/mlruns examples/digits/.kedro_mlflow_metrics
+	rm -rf .venv .venv-* .peer .viz demo site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	find kedro_mlflow_metrics tests examples -name __pycache__ -type d -exec rm -rf {} +
 
 .venv/.stamp: pyproject.toml
 	python3 -m venv .venv || $(NO_VENV)
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[test,demo,lint]'
+	@touch $@
+
+demo/.stamp: .venv/.stamp
+	rm -rf demo
+	$(BIN)/kedro new --starter=mlflow-metrics-demo --name=demo
 	@touch $@
 
 .venv/.browser: .venv/.stamp
@@ -118,6 +132,12 @@ clean:
 	python3 -m venv $(@D) || $(NO_VENV)
 	$(@D)/bin/pip install -q uv
 	$(@D)/bin/uv pip install -q --compile-bytecode --python $(@D)/bin/python mlflow==$* 'sqlalchemy<2.1'
+	@touch $@
+
+.venv-package/.stamp:
+	python3 -m venv $(@D) || $(NO_VENV)
+	$(PACKAGE)/pip install -q uv
+	$(PACKAGE)/uv pip install -q --compile-bytecode --python $(PACKAGE)/python build check-wheel-contents pytest pytest-xdist twine
 	@touch $@
 
 # What an image for kedro-kubeflow holds; the MLflow that goes with its pydantic 1 fails with SQLAlchemy 2.1.

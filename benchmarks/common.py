@@ -24,7 +24,8 @@ from statistics import median
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-sys.path += [str(ROOT / "tests"), str(ROOT / "examples/digits/src")]
+STARTER = ROOT / "kedro_mlflow_metrics/starter/{{ cookiecutter.repo_name }}/src/{{ cookiecutter.python_package }}"
+sys.path += [str(ROOT / "tests"), str(STARTER)]
 for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "KEDRO_"))]:
     del os.environ[_name]  # no benchmark writes to the developer's own MLflow
 for _name in ("KEDRO_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):

@@ -244,6 +244,12 @@ def engines(place: Place, folder: Path) -> bool:
     return fine
 
 
+def third_lost() -> Callable[[str, int], str]:
+    """Plan to lose every third answer."""
+    seen = count(1)
+    return lambda _path, _number: "pass" if next(seen) % 3 else "lose"
+
+
 def herd(place: Place, folder: Path, rounds: int) -> bool:
     """Start processes with one run key at the same instant, again and again."""
     table = Table(title=f"{HERD} processes with {POINTS:,} points each start at the same instant, on {place.name}")
@@ -251,10 +257,9 @@ def herd(place: Place, folder: Path, rounds: int) -> bool:
         table.add_column(title)
     fine = True
     for number in range(rounds):
-        loses, seen = number % 2 == 1, count()
-        proxy = Proxy(place.uri)
+        loses, proxy = number % 2 == 1, Proxy(place.uri)
         if loses:
-            proxy.plan = lambda _path, _number, seen=seen: "lose" if next(seen) % 3 == 2 else "pass"
+            proxy.plan = third_lost()
         spread = Spread(place, folder, uri=proxy.uri)
         begun = time.perf_counter()
         together(spread, HERD, key=f"herd {number}")

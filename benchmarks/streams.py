@@ -27,10 +27,11 @@ from unittest.mock import patch
 
 import mlflow
 import numpy as np
-from common import ROOT, Figure, Report, Row, Server, at_once, bound, interleave, options, peak_mib, saving, store
-from digits.nodes import split, train_network
+from common import Figure, Report, Row, Server, at_once, bound, interleave, options, peak_mib, saving, store
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from nodes import split, train_network
+from support.project import demo
 from support.proxy import Proxy
 from support.server import MlflowServer, mlflow_server
 from threadpoolctl import threadpool_limits
@@ -232,11 +233,11 @@ def cost_of_a_save(server: Server, folder: Path, size: Size, promise: float | No
 
 def cost_outside_a_pipeline(server: Server, folder: Path, size: Size) -> Iterator[Row]:
     """Compare saves of a script and of a notebook, into MLflow's active run, with MLflow's own calls."""
-    unwanted = shutil.ignore_patterns("mlflow.db", "mlruns", ".*")
-    bootstrap_project(shutil.copytree(ROOT / "examples/digits", folder / "digits", ignore=unwanted))
+    project = demo(folder / "demo")
+    bootstrap_project(project)
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, {"MLFLOW_TRACKING_URI": server.uri}))
-        session = stack.enter_context(KedroSession.create(folder / "digits"))
+        session = stack.enter_context(KedroSession.create(project))
         stack.enter_context(redirect_stdout(io.StringIO()))  # MLflow says where to see the run
         peers = Peers(server.uri, folder)
         stack.enter_context(mlflow.start_run())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import pty
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,6 @@ from rich.text import Text
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "docs/pictures"
 BIN = Path(sys.executable).parent
-BETTER = "better: {higher: ['*accuracy', '*recall*'], lower: '*loss'}\n"
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.browser import CHARTS, browser_page  # noqa: E402 - it stands beside the tests
 from support.notebook import BEGIN, page_of  # noqa: E402
+from support.project import demo  # noqa: E402
 from support.viz import kedro_viz  # noqa: E402
 
 
@@ -122,9 +121,9 @@ def show_elsewhere(project: Path) -> None:
 
 def run_example(folder: str, separator: str, name: str) -> tuple[Path, str]:
     """Run the example in a folder of its own; return that, and what the terminal showed."""
-    project = Path(folder, name)
-    shutil.copytree(ROOT / "examples/digits", project, ignore=shutil.ignore_patterns("mlflow.db*", ".kedro_ml*"))
-    Path(project, "conf/base/kedro_mlflow_metrics.yml").write_text(f'separator: "{separator}"\n{BETTER}')
+    project = demo(Path(folder, name))
+    with (project / "conf/base/kedro_mlflow_metrics.yml").open("a") as settings:
+        settings.write(f'separator: "{separator}"\n')
     return project, terminal([BIN / "kedro", "run"], project, 100)
 
 
@@ -160,7 +159,6 @@ def main() -> None:
         with pages(dot) as link, browser_page(1200, 480) as page:
             show(page, link, "text=network 20")
             page.screenshot(path=HERE / "runs.png")
-    draw("demo.svg", "make demo", terminal(["make", "-s", "demo"], ROOT, 100), 100, 40)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ PACKAGE = Path(kedro_mlflow_metrics.__file__).parent
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removeprefix("kedro_mlflow_metrics.")
     for path in PACKAGE.rglob("*.py")
-    if path.stem != "__init__"
+    if path.stem != "__init__" and "{{" not in str(path)  # the starter's template
 )
 
 

@@ -18,6 +18,14 @@ ENTRY = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
 PLAIN = 'm: {type: kedro_mlflow_metrics.MlflowMetricsDataSet, prefix: ""}\n'  # the entry of ``rich.py``
 
 
+def demo(folder: Path) -> Path:
+    """Make the project of the starter in a folder of its own; its name is digits."""
+    folder.mkdir()
+    command = [BIN / "kedro", "new", "--starter=mlflow-metrics-demo", "--name=digits"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "digits"
+
+
 class Store:
     """What a SQLite store of MLflow holds, read without MLflow."""
 

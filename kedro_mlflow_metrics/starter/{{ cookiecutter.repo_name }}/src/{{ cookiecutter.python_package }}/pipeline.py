@@ -1,8 +1,8 @@
-"""Train a small network, and two forests to compare it with."""
+"""Train a small network that shows its curve, and two forests that are compared."""
 
 from kedro.pipeline import node, pipeline
 
-from digits.nodes import evaluate, grow_forest, split, train_network
+from .nodes import compare, evaluate, grow_forest, split, train_network
 
 
 def data():
@@ -30,4 +30,5 @@ def forest(namespace):
 
 
 def forests():
-    return forest("small_forest") + forest("large_forest")
+    comparison = node(compare, ["small_forest.metrics", "large_forest.metrics"], "margin")
+    return forest("small_forest") + forest("large_forest") + pipeline([comparison])

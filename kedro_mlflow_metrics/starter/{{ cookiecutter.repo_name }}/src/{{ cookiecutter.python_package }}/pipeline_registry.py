@@ -1,6 +1,6 @@
 """The project's pipelines."""
 
-from digits.pipeline import data, forests, network
+from .pipeline import data, forests, network
 
 
 def register_pipelines():
