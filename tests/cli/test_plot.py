@@ -93,6 +93,7 @@ def test_many_points(plotted, kedro):
     assert line["steps"][line["values"].index(1.0)] == 77_777
 
 
+@pytest.mark.minutes
 @pytest.mark.parametrize("terminal", [False, True], ids=["piped", "terminal"])
 def test_follow(plotted, terminal):
     """It draws a run that goes on until it ends, and then the whole of it; without a terminal only that."""
@@ -105,11 +106,11 @@ def test_follow(plotted, terminal):
     environment = plotted.environment({"LINES": "40"})
     if terminal:
         helper = "import pathlib, subprocess, sys, threading, time\n"
-        helper += "threading.Timer(40, pathlib.Path('stop').touch).start(); subprocess.run(sys.argv[1:])"
+        helper += "threading.Timer(12, pathlib.Path('stop').touch).start(); subprocess.run(sys.argv[1:])"
         shown = on_a_terminal([sys.executable, "-c", helper, *command], out=True, cwd=plotted.root, env=environment)
     else:
         done = subprocess.Popen(command, cwd=plotted.root, env=environment, stdout=subprocess.PIPE, text=True)
-        time.sleep(15)
+        time.sleep(5)
         (plotted.root / "stop").touch()
         shown, _ = done.communicate(timeout=60)
     assert run.wait(60) == 0

@@ -25,7 +25,7 @@ from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.tracking.address import Server
 
 FAULTS = ["refuse", "lose", "cut", "500", "404", "413", "redirect", "401"]
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
+pytestmark = [pytest.mark.minutes, pytest.mark.skipif(sys.platform == "win32", reason="forks")]
 
 
 def try_out(machine: type[RuleBasedStateMachine], proxy: Proxy, examples: int, steps: int) -> None:

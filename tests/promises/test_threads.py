@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 CATALOG = "m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}\n"
@@ -50,8 +52,8 @@ assert not [name for name in os.environ if name.startswith("MLFLOW_TRACKING")]
 
 @pytest.mark.minutes
 def test_eight_sessions_at_once(project):
-    """Fifty times eight sessions in eight threads: each run has the points of its own session, and is FINISHED."""
-    turns = 50
+    """Each run has the points of its own session, and is FINISHED; tried ``FAULTS`` times."""
+    turns = int(os.environ.get("FAULTS", "10"))
     project.catalog(CATALOG)
     project.pipeline(PIPELINE)
     project.python(EIGHT.replace("TURNS", str(turns)), seconds=600)
