@@ -112,6 +112,39 @@ def test_the_metrics_of_a_kedro_run_come_back_as_metadata(trained, tmp_path, cap
     assert told
 
 
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def task(project: str, node: str):
+    """Run one node of a Kedro project, as kedro-kubeflow does."""
+    import subprocess
+    import sys
+
+    subprocess.run([sys.executable, "-m", "kedro", "run", "--nodes", node], cwd=project, check=True)
+
+
+@dsl.pipeline
+def spread(project: str):
+    """Run two nodes as tasks."""
+    task(project=project, node="first")
+    task(project=project, node="second")
+
+
+def test_the_tasks_of_a_pipeline_are_one_run(project, monkeypatch, tmp_path):
+    """By the variable that kedro-kubeflow sets in each of them."""
+    project.pipeline("""
+        from kedro.pipeline import node, pipeline
+
+        def register_pipelines():
+            nodes = [node(lambda: {"a": 1}, None, name, name=name) for name in ("first", "second")]
+            return {"__default__": pipeline(nodes)}
+        """)
+    project.catalog("{first: &entry {type: kedro_mlflow_metrics.MlflowMetricsDataSet}, second: *entry}\n")
+    monkeypatch.setenv("KUBEFLOW_RUN_ID", "a run of a pipeline")
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
+    spread(project=str(project.root))
+    assert project.store.run["status"] == "FINISHED"
+    assert project.store.points() == {"first.a": [(0, 1.0)], "second.a": [(0, 1.0)]}
+
+
 def test_kubeflow_itself_fails_for_a_nan(tmp_path):
     """Without this package one NaN costs the task all its metrics: that is why it is left out."""
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
