@@ -118,16 +118,26 @@ def mlflow_server(folder: Path, empty_store: Path) -> Iterator[tuple[MlflowServe
 def command_server(folder: Path, empty_store: Path) -> Iterator[tuple[str, Store]]:
     """Start ``mlflow server`` as a user does, on a SQLite store of its own; yields its address and the store."""
     shutil.copy(empty_store, folder / "mlflow.db")
+    with command(f"sqlite:///{folder}/mlflow.db", folder) as (uri, _):
+        yield uri, Store(folder / "mlflow.db")
+
+
+@contextlib.contextmanager
+def command(store_uri: str, folder: Path, workers: int = 1, **env: str) -> Iterator[tuple[str, int]]:
+    """Start ``mlflow server`` on any store; yields its address and the id of the session that its processes make."""
     port = free_port()
+    log = folder / f"server-{port}.log"
     process = subprocess.Popen(
-        [BIN / "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-        + ["--artifacts-destination", f"{folder}/artifacts", "--port", str(port), "--workers", "1"],
+        [BIN / "mlflow", "server", "--backend-store-uri", store_uri, "--artifacts-destination", f"{folder}/artifacts"]
+        + ["--port", str(port), "--workers", str(workers)],
         env={
             **uncovered(),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PATH": f"{BIN}:{os.environ['PATH']}",
+            **env,
         },
-        stdout=(folder / "log").open("w"),
+        cwd=folder,
+        stdout=log.open("w"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
@@ -139,9 +149,9 @@ def command_server(folder: Path, empty_store: Path) -> Iterator[tuple[str, Store
                 urllib.request.urlopen(f"{uri}/health", timeout=1)
                 break
             except OSError:
-                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.3)
-        yield uri, Store(folder / "mlflow.db")
+        yield uri, process.pid
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(20)
