@@ -72,11 +72,13 @@ bench: .venv/.stamp .peer/.stamp
 	$(BIN)/python benchmarks/saves.py
 	$(BIN)/python benchmarks/streams.py
 	$(BIN)/python benchmarks/commands.py
+	$(BIN)/python benchmarks/scale.py
 
 bench-quick: .venv/.stamp
 	$(BIN)/python benchmarks/saves.py --quick
 	$(BIN)/python benchmarks/streams.py --quick
 	$(BIN)/python benchmarks/commands.py --quick
+	$(BIN)/python benchmarks/scale.py --quick
 
 lint: .venv/.stamp
 	$(BIN)/ruff check .

@@ -12,17 +12,14 @@ import gc
 import multiprocessing
 import os
 import shutil
-import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -34,7 +31,7 @@ from common import Figure, Report, Row, Server, at_once, bound, interleave, opti
 from mlflow.entities import Metric
 from support.postgres import postgres
 from support.proxy import Proxy
-from support.server import MlflowServer, free_port, mlflow_server
+from support.server import MlflowServer, command, mlflow_server
 
 from kedro_mlflow_metrics.points.curves import MAX_POINTS, batches
 from kedro_mlflow_metrics.points.stamp import to_curves
@@ -355,36 +352,6 @@ def load_in_flight(uri: str, folder: Path, size: Size) -> Iterator[Row]:
     yield Row(f"{LOADED} keys of 200 points, per key", wall[ours], theirs, wall[theirs], IN_FLIGHT)
 
 
-@contextmanager
-def two_workers(database: str, folder: Path) -> Iterator[str]:
-    """Run a real ``mlflow server --workers 2``."""
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "2"]
-    process = subprocess.Popen(  # noqa: S603 - nothing foreign
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        cwd=folder,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=(folder / "workers.log").open("w"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(20)
-
-
-def until_up(uri: str) -> None:
-    """Wait until a server answers."""
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        with suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=2):  # noqa: S310 - our own
-            return
-        time.sleep(0.1)
-    sys.exit("mlflow server did not start")
-
-
 def to_columns(size: Size) -> Iterator[Row]:
     """Compare the way from a dict to points with its promise, and with making MLflow's entities."""
     points, entities = size.converted, f"mlflow.entities.Metric of {size.converted // 10:,}"
@@ -537,11 +504,10 @@ def main() -> int:
         if size.stores:
             address, _ = stack.enter_context(postgres())
             mlflow.MlflowClient(address).get_experiment_by_name("none")  # makes the tables
-            workers = stack.enter_context(two_workers(address, folder))
+            workers, _ = stack.enter_context(command(address, folder, 2))
             other = MlflowServer(address, folder).start()
             stack.callback(other.close)
             places.append(Place(POSTGRES, other.uri, address, folder))
-            until_up(workers)
         for place in places:
             title = f"per point: {place.name}"
             if place.name in size.long:

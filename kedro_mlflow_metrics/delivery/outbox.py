@@ -261,8 +261,7 @@ class Outbox:
         """Take an outage or a refusal: one warning, then tries with growing pauses."""
         self.trouble = trouble
         self._failures += 1
-        pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** min(self._failures - 1, 6)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        self.due = time.monotonic() + max(pause, trouble.retry_after)
+        self.due = time.monotonic() + _pause(self._failures, trouble.retry_after)
         if not self.target.journal.fail:
             self._warn(
                 "outage" if trouble.outage else "refusal",
@@ -298,3 +297,14 @@ class Outbox:
         """Close what a fork inherited."""
         if self._file is not None:
             self._file.leave()
+
+
+def _pause(failures: int, retry_after: float) -> float:
+    """Return how long to wait for the next try; many processes that failed at the same instant do not come back at one.
+
+    Args:
+        failures: How many tries have failed in a row.
+        retry_after: Seconds that the server asked to wait; no try comes before.
+    """
+    pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** min(failures - 1, 6)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    return max(pause, retry_after * random.uniform(1.0, 1.5))  # noqa: S311 - no secret

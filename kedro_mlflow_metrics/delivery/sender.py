@@ -91,13 +91,16 @@ class Sender:
             if strict or exc.credentials or not self._has_run():
                 raise
             return [(*batch[0], str(exc))] if alone else self._send_all(_halves(batch), strict=strict)
-        self._limit = min(MAX_POINTS, 2 * self._limit)
+        self._limit = min(MAX_POINTS, self._limit + _LEAST_POINTS)
         return []
 
     def _send_smaller(self, trouble: TrackingError, batch: list[Curve], *, strict: bool) -> _Refused:
-        """Make batches smaller and requests longer where that may help."""
-        if trouble.code in (TrackingError.TIMED_OUT, TrackingError.TOO_LARGE):
-            self._limit = max(_LEAST_POINTS, self._limit // 2)
+        """Make batches smaller, and requests longer where that may help.
+
+        After any failure: a server that comes back meets all who waited for it. They find what it can take as TCP does,
+        by halving after a failure and growing slowly; with full batches at once most would wait in vain.
+        """
+        self._limit = max(_LEAST_POINTS, self._limit // 2)
         if trouble.code == TrackingError.TIMED_OUT:
             self._timeout = min(_LONGEST_SECONDS, 2 * self._timeout)
         if trouble.code != TrackingError.TOO_LARGE or count(batch) <= _LEAST_POINTS:

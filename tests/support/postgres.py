@@ -27,8 +27,11 @@ def postgres_binaries() -> Path:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start a PostgreSQL of its own; yields the address of its database ``mlflow`` and its process."""
+def postgres(*, durable: bool = False) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start a PostgreSQL of its own; yields the address of its database ``mlflow`` and its process.
+
+    A ``durable`` one waits for the disk, as those of users do.
+    """
     binaries, port = postgres_binaries(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     data = folder / "data"
@@ -39,7 +42,7 @@ def postgres() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
     initdb = [binaries / "initdb", "-D", data, "-A", "trust", "-U", "mlflow", "--no-sync"]
     subprocess.run(initdb, check=True, **quiet, **as_user)
-    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off".split()
+    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync={'on' if durable else 'off'}".split()
     process = subprocess.Popen([binaries / "postgres", "-D", data, *options], **quiet, **as_user)
     try:
         import psycopg2

@@ -153,5 +153,5 @@ def command(store_uri: str, folder: Path, workers: int = 1, **env: str) -> Itera
                 time.sleep(0.3)
         yield uri, process.pid
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(20)
