@@ -28,7 +28,7 @@ help:
 	@echo "make docs           build the docs as pages, in site/"
 	@echo "make package        build the wheel and the sdist, and try the wheel on each Python: $(PYTHONS)"
 	@echo "make pictures       draw the pictures of the docs anew; needs Chromium"
-	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in two minutes"
+	@echo "make bench          measure against MLflow's own functions; 'make bench-quick' in three minutes"
 	@echo "make lint           ruff, mypy and who may import whom"
 	@echo "make clean          remove environments, caches and the demo"
 
@@ -73,6 +73,7 @@ bench: .venv/.stamp .peer/.stamp
 	$(BIN)/python benchmarks/streams.py
 	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/engines.py
 
 bench-quick: .venv/.stamp
 	$(BIN)/python benchmarks/saves.py --quick

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.sender import Sender, send_file
-from kedro_mlflow_metrics.delivery.target import Target
+from kedro_mlflow_metrics.delivery.target import JOURNAL_TAG, Target
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError
 from kedro_mlflow_metrics.journal.points_file import PointsFile, put_back_refused, waiting_points
 from kedro_mlflow_metrics.journal.session import notes_in
@@ -128,6 +128,9 @@ def deliver(
         if refused:
             put_back_refused(folder, record)
         yield from _send_files(folder, target)
+        if record.local_id:
+            made = target.record
+            runs.delete_twins(server, made.experiment_id, made.run_id, JOURNAL_TAG, record.local_id)
         _end(folder, target, last_write)
         folder.remove()
         return target.record

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "asked_for",
     "create",
+    "delete_twins",
     "end_lost",
     "experiment_id",
     "find_or_create",
@@ -163,6 +164,17 @@ def find_or_create(server: Server, wanted: RunInfo, tags: Mapping[str, str], by:
         if other.lifecycle_stage == "active":
             store.delete_run(other.run_id)
     return oldest
+
+
+def delete_twins(server: Server, experiment: str, run_id: str, by: str, value: str) -> None:
+    """Delete other runs than a session's, in its experiment, that carry its tag and are empty.
+
+    MLflow made them when the session had given up waiting for an answer, or was answered in vain.
+    """
+    store = open_store(server)
+    for other, latest in store.search(experiment, f"tags.`{by}` = '{value}'", OLDEST_FIRST):
+        if other.run_id != run_id and not latest:
+            store.delete_run(other.run_id)
 
 
 def end_lost(server: Server, run_id: str, last_sign: int, status: str = "KILLED") -> bool:

@@ -53,7 +53,7 @@ def find_or_elect(  # noqa: PLR0913 - what is known of a run that is to be
     store = open_store(server, create=True)
     run = _oldest(store, wanted.experiment_id, key)
     if run is not None and not new:
-        _delete_others(store, wanted.experiment_id, f"tags.`{by}` = '{tags[by]}'", run)
+        runs.delete_twins(server, run.experiment_id, run.run_id, by, tags[by])
     if run is None and _has_unique_names(server):
         run = _elect(store, runs.find_or_create(server, wanted, tags, by, new=new), key)
     if run is None:
@@ -75,13 +75,6 @@ def _oldest(store: Store, experiment: str, key: str) -> RunInfo | None:
     """Return the oldest run that is tagged with a run key."""
     found = store.search(experiment, f"tags.`{RUN_KEY_TAG}` = {quoted(key)}", OLDEST_FIRST)
     return min((run for run, _ in found), key=lambda run: (run.start_time, run.run_id), default=None)
-
-
-def _delete_others(store: Store, experiment: str, where: str, run: RunInfo) -> None:
-    """Delete an empty run that this session made, without learning of it, before it joined another."""
-    for other, latest in store.search(experiment, where, OLDEST_FIRST):
-        if other.run_id != run.run_id and not latest:
-            store.delete_run(other.run_id)
 
 
 def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:

@@ -107,6 +107,23 @@ def test_sessions_that_began_offline(bench):
     assert bench.folders == []
 
 
+@pytest.mark.parametrize("env", [AIRFLOW, {}], ids=["shared", "alone"])
+def test_a_run_that_is_made_too_late(bench, env):
+    """Its session had given up waiting and made another: the empty one is deleted when the session ends."""
+    bench.settings(timeout=1)
+    delays = iter(["delay 3"])
+    bench.proxy.plan = lambda path, _: next(delays, "pass") if "runs/create" in path else "pass"
+    (bench.root / "hold-0").touch()
+    command = bench.task(0, env)
+    until(lambda: len(bench.runs) == 2)
+    (bench.root / "hold-0").unlink()
+    assert command.wait() == 0
+    ((*_, status, _, _),) = bench.runs
+    assert status == "FINISHED"
+    assert stored(bench) == expected(0)
+    assert bench.folders == []
+
+
 def test_the_last_word(bench):
     """`kedro metrics end` overrules what sessions have said, for good."""
     (bench.root / "fail-1").touch()
