@@ -1,6 +1,6 @@
 """One pipeline on every engine: is it one run, with all keys, all points and the right status, and what did that add?
 
-``python benchmarks/engines.py`` prints the table, on PostgreSQL and on SQLite. With ``--herd 20`` it starts 32 processes
+``python benchmarks/engines.py`` prints the table on PostgreSQL and on SQLite. With ``--herd 20`` it starts 32 processes
 with one run key at the same instant so often, and loses every third answer in half of the rounds. It starts its own
 PostgreSQL and its own ``mlflow server`` with two workers. Dagster and kfp come from the environments of
 ``make test-engines`` and ``make test-kubeflow``; where these are not there, their rows say so.
