@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_mlflow_metrics.tracking.address import Server
-    from kedro_mlflow_metrics.tracking.store import RunInfo, Store
+    from kedro_mlflow_metrics.tracking.store import Experiment, RunInfo, Store
 
 __all__ = ["RUN_KEY_TAG", "SESSION_TAG", "find_or_elect", "overrule", "set_status"]
 
@@ -55,7 +55,10 @@ def find_or_elect(  # noqa: PLR0913 - what is known of a run that is to be
     if run is not None and not new:
         _delete_others(store, wanted.experiment_id, f"tags.`{by}` = '{tags[by]}'", run)
     if run is None and _has_unique_names(server):
-        run = _elect(store, runs.find_or_create(server, wanted, tags, by, new=new), key)
+        mine = runs.find_or_create(server, wanted, tags, by, new=new)
+        if mine.lifecycle_stage == "deleted":  # it lost an election, and the run that won it has been deleted since
+            mine = store.create_run(wanted.experiment_id, wanted.run_name, tags, wanted.start_time)
+        run = _elect(store, mine, key)
     if run is None:
         run = _create_or_join_oldest(store, wanted, tags, key)
     if run.tags.get(by) != tags[by]:  # else it was made with the session's tag
@@ -81,13 +84,13 @@ def _delete_others(store: Store, experiment: str, where: str, run: RunInfo) -> N
     """Delete an empty run that this session made, without learning of it, before it joined another."""
     for other, latest in store.search(experiment, where, OLDEST_FIRST):
         if other.run_id != run.run_id and not latest:
-            store.delete_run(other.run_id)
+            runs.throw_away(store, other.run_id)
 
 
 def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:
     """Return the run that is elected; if it is not the session's own, that is deleted.
 
-    None if this user may not create experiments.
+    None if this user may not create experiments, or not read what another has created.
     """
     name = f"{mine.experiment_id}/{key}"
     while True:
@@ -97,11 +100,11 @@ def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:
             store.create_experiment(hidden, {_ELECTED_TAG: mine.run_id, RUN_KEY_TAG: key})
         except TrackingError as exc:
             refusal = exc  # another session was faster, or so was this one, and the answer was lost
-        seat = store.experiment(hidden)
+        seat = _seat(store, hidden)
         if seat is None:
             if refusal is not None and refusal.outage:
                 raise refusal
-            store.delete_run(mine.run_id)
+            runs.throw_away(store, mine.run_id)
             return None
         ident = seat.tags[_ELECTED_TAG]
         run = mine if ident == mine.run_id else _active(store, ident)
@@ -109,7 +112,7 @@ def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:
             break
         name = f"{name}/{ident}"  # of a run that somebody has deleted: they elect another
     if run is not mine:
-        store.delete_run(mine.run_id)
+        runs.throw_away(store, mine.run_id)
     if seat.lifecycle_stage == "active":  # whoever joins does what the elected one may not have come to
         for settle in (
             partial(store.set_tag, run.run_id, RUN_KEY_TAG, key),
@@ -118,6 +121,20 @@ def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:
             with suppress(TrackingError):  # another session did it, or will
                 settle()
     return run
+
+
+def _seat(store: Store, name: str) -> Experiment | None:
+    """Return the experiment that says who is elected; None if there is none, or none that says so to this user.
+
+    A server on a folder writes the tags later than the name.
+    """
+    try:
+        seat = store.experiment(name)
+    except TrackingError as exc:
+        if exc.credentials:
+            return None
+        raise
+    return None if seat is None or _ELECTED_TAG not in seat.tags else seat
 
 
 def _active(store: Store, ident: str) -> RunInfo | None:
