@@ -141,8 +141,8 @@ def _end(folder: RunFolder, target: Target, last_write: int) -> None:
         if note.status:
             shared.set_status(target.server, target.record.run_id, note.status, note.end_time, note.tag)
         elif note.owner and each.killed and note.tag:
-            shared.set_status(target.server, target.record.run_id, "KILLED", last_write, note.tag)
-            log.warning("A process that wrote to run %r is gone; the run is KILLED now", name)
+            if shared.end_lost(target.server, target.record.run_id, last_write, note.tag):
+                log.warning("A process that wrote to run %r is gone; the run is KILLED now", name)
         elif note.owner and each.killed:
             if any(not other.over for other in _notes_of(target)):
                 continue
@@ -183,7 +183,8 @@ def _send_files(folder: RunFolder, target: Target) -> Iterator[int]:
 
 def deliver_all(server: Server, journal: Journal) -> Iterator[int]:
     """Send whatever waits for an address, in the background, where nobody minds a failure."""
-    for folder, _ in journal.runs_at(server.portable(journal.base)):
+    found = sorted(journal.runs_at(server.portable(journal.base)), key=lambda each: each[1].start_time)
+    for folder, _ in found:  # in this order, or a task that failed has the last word over the same, tried again
         try:
             yield from deliver(folder, server)
         except (MetricsError, OSError) as exc:

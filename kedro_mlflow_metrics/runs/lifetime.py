@@ -239,6 +239,8 @@ def finish(run: OpenRun, status: str) -> None:
             system_metrics.stop(run.monitor)
             target = run.chosen.target
             note, owner = run.notes[target], run.chosen.owner
+            if note.tag:  # what failed before, and is sent now, has not the last word over the same tried again
+                clock.wait_for_background()
             troubles.append(end(target, note, status, owner=owner, pipelines=True, summary=run.summary))
             ended(target)
     finally:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.tracking.address import Server
     from kedro_mlflow_metrics.tracking.store import Experiment, RunInfo, Store
 
-__all__ = ["RUN_KEY_TAG", "SESSION_TAG", "find_or_elect", "overrule", "set_status"]
+__all__ = ["RUN_KEY_TAG", "SESSION_TAG", "end_lost", "find_or_elect", "overrule", "set_status"]
 
 RUN_KEY_TAG = "kedro.run_key"
 SESSION_TAG = "kedro.session."  # what the tag of each session begins with
@@ -188,6 +188,18 @@ def set_status(server: Server, run_id: str, status: str, end_time: int, session:
             store.resume_run(run_id)
         else:
             store.end_run(run_id, together, max(run.end_time, end_time))
+
+
+def end_lost(server: Server, run_id: str, end_time: int, session: str) -> bool:
+    """Say of a session whose process is gone that it was killed; return whether that is so.
+
+    It is not if a session has ended since that asked for the same: then what was killed has been tried again.
+    """
+    run = _active(open_store(server), run_id)
+    if run is None or run.tags.get(session, "running") != "running":
+        return False
+    set_status(server, run_id, "KILLED", end_time, session)
+    return True
 
 
 def overrule(server: Server, run_id: str, status: str, end_time: int) -> bool:
