@@ -101,7 +101,8 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
         _open.value.append(OpenRun(catalog, None, [], (), base.target))
         return
     _refuse_latest(saving)
-    chooser = Chooser(project, base, settings, request, saves=any(entry.dataset.run_id is None for entry in saving))
+    saves, loads = (any(entry.dataset.run_id is None for entry in some) for some in (saving, entries))
+    chooser = Chooser(project, base, settings, request, saves=saves, loads=loads)
     for run_id in sorted({entry.dataset.run_id for entry in entries} - {None, LATEST}):
         chooser.look_at(run_id, needed=any(run_id == entry.dataset.run_id for entry in entries if entry not in saving))
     chosen = chooser.choose()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.tracking.address import Server
     from kedro_mlflow_metrics.tracking.store import Experiment, RunInfo, Store
 
-__all__ = ["RUN_KEY_TAG", "SESSION_TAG", "end_lost", "find_or_elect", "overrule", "set_status"]
+__all__ = ["RUN_KEY_TAG", "SESSION_TAG", "end_lost", "find", "find_or_elect", "overrule", "set_status"]
 
 RUN_KEY_TAG = "kedro.run_key"
 SESSION_TAG = "kedro.session."  # what the tag of each session begins with
@@ -66,6 +66,19 @@ def find_or_elect(  # noqa: PLR0913 - what is known of a run that is to be
             if tag.startswith(SESSION_TAG):
                 set_status(server, run.run_id, "RUNNING", 0, tag)
     return run
+
+
+def find(server: Server, ident: str, name: str, key: str) -> RunInfo | None:
+    """Return the run of a run key if there is one, and leave it as it is.
+
+    Args:
+        server: Where.
+        ident: The id of its experiment, and
+        name: the name, as `runs.asked_for` returns them.
+        key: The run key.
+    """
+    ident = ident or runs.known_experiment(server, name)
+    return _oldest(open_store(server), ident, key) if ident else None
 
 
 def _has_unique_names(server: Server) -> bool:
