@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.settings import Settings
     from kedro_mlflow_metrics.runs.choose import Chosen
 
-__all__ = ["enter_node", "finish", "finish_interrupted", "opened", "send", "start"]
+__all__ = ["begin_step", "end_step", "enter_node", "finish", "finish_interrupted", "opened", "send", "start"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
@@ -58,6 +58,7 @@ class OpenRun:
     monitor: system_metrics.Monitor | None = None  # what measures the machine
     summary: Summary | None = None  # what sums up the run at its end
     outcome: str = "KILLED"  # how it ends with the process, if no hook of Kedro's has ended it before
+    steps: list[str] = field(default_factory=list)  # how instead, if what has begun of a node does not come to its end
     thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
 
     @property
@@ -205,6 +206,18 @@ def enter_node(catalog: Catalog, target: Target) -> None:
             run.loans.append(loan)
 
 
+def begin_step(broken: str) -> None:
+    """Remember how the runs of this thread end if what begins here does not come to its end."""
+    for run in _of_this_thread():
+        run.steps.append(broken)
+
+
+def end_step() -> None:
+    """Forget it: what began last has come to its end."""
+    for run in _of_this_thread():
+        del run.steps[-1:]
+
+
 # The end
 
 
@@ -259,11 +272,15 @@ def finish(run: OpenRun, status: str) -> None:
 
 def finish_interrupted() -> None:
     """End what an interrupt left open in this thread: Ctrl-C in a notebook reaches no hook of Kedro's."""
-    for run in [run for run in _open.value if run.thread == threading.get_ident()]:
+    for run in _of_this_thread():
         finish(run, "KILLED")
+
+
+def _of_this_thread() -> list[OpenRun]:
+    return [run for run in _open.value if run.thread == threading.get_ident()]
 
 
 def _finish_all() -> None:
     """At the end of the process: Kedro ends a run by a hook, so what is open was interrupted; not so in Dagster."""
     for run in list(_open.value):
-        finish(run, run.outcome)
+        finish(run, run.steps[-1] if run.steps and run.outcome == "FINISHED" else run.outcome)
