@@ -209,7 +209,7 @@ def test_a_task_that_only_loads(bench):
     assert first.wait() == 0, first.output
     task = bench.kedro.start(bench.root, "run", "--nodes", "load", env=AIRFLOW)
     assert task.wait() == 0, task.output
-    assert (bench.root / "loaded").read_text() == "{'sum': 3}"
+    assert (bench.root / "loaded").read_text() == "{'sum': 3.0}"
     assert states(bench) == ("FINISHED", ["finished"])
     other = bench.kedro.start(bench.root, "run", "--nodes", "load", env={"KEDRO_MLFLOW_RUN_KEY": "of no run"})
     assert other.wait() == 1
