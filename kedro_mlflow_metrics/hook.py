@@ -59,10 +59,11 @@ class MlflowPipelineHook:
     @hook_impl(trylast=True)
     def before_node_run(self, node: Node, catalog: Catalog) -> None:
         """Make the run active where the node runs, a worker process or thread too; in Dagster join it there."""
-        if "dagster" in sys.modules and _in_dagster() and _open_run(catalog) is None:
+        if _in_dagster() and _open_run(catalog) is None:
             from kedro.pipeline import pipeline
 
             _start({"node_names": [node.name]}, pipeline([node]), catalog)
+        _begin_step("KILLED")
         target = None
         for entry in catalogs.built(catalog):
             if entry.dataset.binding is None and entry.name in node.outputs:  # no pipeline was started in this process
@@ -81,6 +82,7 @@ class MlflowPipelineHook:
 
         All its generators are watched, since of several only the first is sure to be gone through to its end.
         """
+        _end_step()
         entries = {entry.name: entry for entry in catalogs.built(catalog) if entry.name in node.outputs}
         if not entries or not isinstance(outputs, dict):
             return
@@ -88,6 +90,7 @@ class MlflowPipelineHook:
             if output is None and name in entries:
                 from kedro.io import DatasetError
 
+                self.on_node_error(catalog)
                 function = getattr(node.func, "__name__", node.short_name)
                 raise DatasetError(f"dataset {name!r}: {function!r} returned None for it; is its 'return' missing?")
             if isinstance(output, GeneratorType):
@@ -99,6 +102,16 @@ class MlflowPipelineHook:
         run = _open_run(catalog)
         if run is not None and _in_dagster():
             run.outcome = "FAILED"
+
+    @hook_impl(trylast=True)
+    def before_dataset_saved(self) -> None:
+        """Take an output of a node of Dagster's for failed until it is saved: no hook is told that it cannot be."""
+        _begin_step("FAILED")
+
+    @hook_impl(tryfirst=True)
+    def after_dataset_saved(self) -> None:
+        """It is saved."""
+        _end_step()
 
     @hook_impl(hookwrapper=True, tryfirst=True)
     def after_pipeline_run(self, catalog: Catalog) -> Generator[None, Any, None]:
@@ -143,9 +156,25 @@ def _open_run(catalog: Catalog) -> OpenRun | None:
 
 
 def _in_dagster() -> bool:
+    if "dagster" not in sys.modules:
+        return False
     from kedro_mlflow_metrics.runs.key import op
 
     return op() is not None
+
+
+def _begin_step(broken: str) -> None:
+    """Remember how a process of Dagster's ends if what begins here does not come to its end."""
+    lifetime = sys.modules.get("kedro_mlflow_metrics.runs.lifetime")
+    if lifetime and _in_dagster():
+        lifetime.begin_step(broken)
+
+
+def _end_step() -> None:
+    """What began last has come to its end."""
+    lifetime = sys.modules.get("kedro_mlflow_metrics.runs.lifetime")
+    if lifetime and _in_dagster():
+        lifetime.end_step()
 
 
 def _when_the_cell_ends(call: Callable[[], object]) -> None:

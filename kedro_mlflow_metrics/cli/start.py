@@ -24,7 +24,7 @@ __all__ = ["start"]
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="A file that the id is written to as well.")
 @in_project
 def start(here: Binding, *, name: str, tags: tuple[str, ...], output: str | None) -> None:
-    r"""Open a run in the project's experiment and print its id, to hand it as MLFLOW_RUN_ID to other processes.
+    """Open a run in the project's experiment and print its id, to hand it as MLFLOW_RUN_ID to other processes.
 
     None of them ends it: 'kedro metrics end' does.
 
@@ -33,11 +33,11 @@ def start(here: Binding, *, name: str, tags: tuple[str, ...], output: str | None
     kedro run --nodes train
     kedro run --nodes evaluate
     kedro metrics end $MLFLOW_RUN_ID --status FINISHED
-    """
+    """  # noqa: D301 - click looks for the character itself
     pairs = [tag.partition("=") for tag in tags]
     if wrong := [tag for tag, (key, equals, _) in zip(tags, pairs, strict=True) if not (key and equals)]:
         raise click.UsageError(f"--tag {wrong[0]!r}: accepted is NAME=TEXT")
     run = runs.create(here.server, here.experiment, name, {key: text for key, _, text in pairs}, now())
+    click.echo(run.run_id)  # first: it is there, whether it can be written down or not
     if output:
         write_file(Path(output), run.run_id.encode())
-    click.echo(run.run_id)

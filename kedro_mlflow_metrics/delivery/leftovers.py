@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kedro_mlflow_metrics.delivery.sender import Sender, send_file
 from kedro_mlflow_metrics.delivery.target import JOURNAL_TAG, Target
 from kedro_mlflow_metrics.errors import MetricsError, TrackingError
+from kedro_mlflow_metrics.journal.disk import is_locked
 from kedro_mlflow_metrics.journal.points_file import PointsFile, put_back_refused, waiting_points
 from kedro_mlflow_metrics.journal.session import notes_in
 from kedro_mlflow_metrics.process import LAST_SECONDS, now, seconds_left
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.journal.session import FoundNote
     from kedro_mlflow_metrics.tracking.address import Server
 
-__all__ = ["Waiting", "deliver", "deliver_all", "end_by_hand", "look", "look_at"]
+__all__ = ["Waiting", "deliver", "deliver_all", "end_by_hand", "left_by_the_dead", "look", "look_at"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
@@ -144,8 +145,8 @@ def _end(folder: RunFolder, target: Target, last_write: int) -> None:
         if note.status:
             shared.set_status(target.server, target.record.run_id, note.status, note.end_time, note.tag)
         elif note.owner and each.killed and note.tag:
-            shared.set_status(target.server, target.record.run_id, "KILLED", last_write, note.tag)
-            log.warning("A process that wrote to run %r is gone; the run is KILLED now", name)
+            if shared.set_status(target.server, target.record.run_id, "KILLED", last_write, note.tag):
+                log.warning("A process that wrote to run %r is gone; the run is KILLED now", name)
         elif note.owner and each.killed:
             if any(not other.over for other in _notes_of(target)):
                 continue
@@ -168,6 +169,11 @@ def end_by_hand(target: Target, status: str) -> None:
         for each in notes_in(folder):
             each.path.unlink(missing_ok=True)
         folder.remove()
+
+
+def left_by_the_dead(folder: RunFolder) -> bool:
+    """Tell whether a process that is gone has left something here."""
+    return not all(map(is_locked, folder.files())) or any(each.over for each in notes_in(folder))
 
 
 def _notes_of(target: Target) -> list[FoundNote]:

@@ -15,8 +15,8 @@ from kedro_mlflow_metrics.journal.folder import Record
 from kedro_mlflow_metrics.journal.session import Session
 from kedro_mlflow_metrics.process import now
 from kedro_mlflow_metrics.project import git
-from kedro_mlflow_metrics.runs.key import run_key, session_tag
-from kedro_mlflow_metrics.tracking import runs
+from kedro_mlflow_metrics.runs.key import RunKey, run_key, session_tag
+from kedro_mlflow_metrics.tracking import runs, shared
 from kedro_mlflow_metrics.tracking.active import active_elsewhere
 from kedro_mlflow_metrics.tracking.address import safe_uri
 from kedro_mlflow_metrics.tracking.environment import lend, lent, own
@@ -49,12 +49,19 @@ class Chosen(NamedTuple):
 class Chooser:
     """Chooses the run of a pipeline, or raises `TrackingError` before anything is computed."""
 
-    def __init__(
-        self, project: Project, about: Binding, settings: Settings, request: RunRequest, *, saves: bool
+    def __init__(  # noqa: PLR0913 - what is known of a pipeline
+        self,
+        project: Project,
+        about: Binding,
+        settings: Settings,
+        request: RunRequest,
+        *,
+        saves: bool,
+        loads: bool = False,
     ) -> None:
-        """Ask nobody yet."""
+        """Ask nobody yet; an entry with a run id of its own neither saves to the pipeline's run nor loads from it."""
         self.server, self.journal, self.experiment = about.server, about.journal, about.experiment
-        self.project, self.settings, self.request, self.saves = project, settings, request, saves
+        self.project, self.settings, self.request, self.saves, self.loads = project, settings, request, saves, loads
 
     def choose(self) -> Chosen | None:
         """Find the run by the order of precedence, or open a new one if the pipeline saves metrics."""
@@ -67,6 +74,8 @@ class Chooser:
                 chosen = self._join(replace(self.server, uri=elsewhere[0]), elsewhere[1])
             elif self.saves:
                 chosen = self._open()
+            elif (shared_run := self._shared()) is not None:
+                chosen = shared_run
             else:
                 return None
         return chosen._replace(loan=self._lend(chosen.target))
@@ -96,11 +105,21 @@ class Chooser:
         target = Target.of(server, self.journal, info, active=self.settings.run.active)
         return Chosen(target, owner=False, trouble=trouble)
 
+    def _shared(self) -> Chosen | None:
+        """Find the run of the run key, for a pipeline that loads from it and saves nothing; it does not end it."""
+        key = run_key(self.settings.run.key) if self.loads else RunKey()
+        if not key.key:
+            return None
+        info = shared.find(self.server, *runs.asked_for(self.server, self.experiment), key.key)
+        if info is None:
+            return None
+        return Chosen(Target.of(self.server, self.journal, info, active=self.settings.run.active), owner=False)
+
     def _open(self) -> Chosen:
         """Open a run; while nobody answers, it begins in the journal, and nodes find no active run."""
         key, active = run_key(self.settings.run.key), self.settings.run.active
         tag = session_tag(self.request, self.journal.env) if key.key else ""
-        record = self._new_record(key.key, {tag: "running"} if tag else {})
+        record = self._new_record(key.key, tag)
         safe = {tag: safe_uri(text) for tag, text in record.tags.items()}
         local = Target(self.server, self.journal, replace(record, tags=safe), active=active)
         new = self.server.local if self.server.local and not self.server.local.exists() else None
@@ -129,11 +148,12 @@ class Chooser:
         note.drop()
         return Chosen(target, owner=True, created=info.tags.get(JOURNAL_TAG) == record.local_id, note=other)
 
-    def _new_record(self, key: str, tags: Mapping[str, str]) -> Record:
+    def _new_record(self, key: str, session: str) -> Record:
         """Say what a new run is to be."""
         start_time = now()
         name = self._name(start_time)
         experiment_id, experiment = runs.asked_for(self.server, self.experiment)
+        said = {session: shared.word("RUNNING", start_time)} if session else {}
         return Record(
             self.server.portable(self.journal.base),
             local_id=uuid4().hex,
@@ -142,7 +162,7 @@ class Chooser:
             experiment=experiment,
             experiment_id=experiment_id,
             run_key=key,
-            tags={**runs.with_context(self._tags(), name), **tags},
+            tags={**runs.with_context(self._tags(), name), **said},
             start_time=start_time,
         )
 

@@ -96,14 +96,17 @@ def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsE
     if seconds is not None:
         server = replace(server, timeout=max(0.1, min(server.timeout, seconds)))
     try:
+        if trouble is None and _waits_for_nobody(target, note):
+            shared.set_status(server, target.record.run_id, status, end_time, note.tag)
+            note.drop()
+            return None
         with suppress(JournalError):
             note.end(status, end_time)
-        if trouble is None:
-            if folder.read() is None:  # nothing can be written here
-                if owner:
-                    shared.set_status(server, target.record.run_id, status, end_time, note.tag)
-            elif _result(leftovers.deliver(folder, server, opener=True)) is None and folder.read() is not None:
+        if trouble is None and folder.read() is not None:
+            if _result(leftovers.deliver(folder, server, opener=True)) is None and folder.read() is not None:
                 trouble = JournalError("another process is sending them")
+        elif trouble is None and owner:  # nothing can be written here
+            shared.set_status(server, target.record.run_id, status, end_time, note.tag)
     except MetricsError as exc:
         trouble = exc
     if trouble is not None and owner and target.journal.fail and target.record.run_id:
@@ -117,6 +120,12 @@ def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsE
             trouble = exc
     note.leave()
     return trouble
+
+
+def _waits_for_nobody(target: Target, note: Session) -> bool:
+    """Tell whether a session only has to say how it ended: others with its run key need not take turns for that."""
+    online = bool(target.record.run_id and not target.record.local_id)
+    return bool(note.tag) and online and not leftovers.left_by_the_dead(target.folder)
 
 
 def _result(steps: Generator[int, None, Record | None]) -> Record | None:

@@ -35,6 +35,8 @@ class RunKey(NamedTuple):
 def run_key(setting: str | None) -> RunKey:
     """Return the run key: the setting, our own variable, or the id that an orchestrator gives to all of its tasks."""
     found = RunKey(setting, "run.key") if setting else _of_orchestrator()
+    if not found.key.isascii() and found.key != found.key.encode(errors="ignore").decode():
+        raise SettingsError(f"the run key {found.key!r} is no Unicode", "set another")  # MLflow would look for any run
     if found.key and not quoted(found.key):
         raise SettingsError(f"the run key {found.key!r} has both kinds of quotes", "leave one out")
     return found

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.project.settings import Settings
     from kedro_mlflow_metrics.runs.choose import Chosen
 
-__all__ = ["enter_node", "finish", "finish_interrupted", "opened", "send", "start"]
+__all__ = ["begin_step", "end_step", "enter_node", "finish", "finish_interrupted", "opened", "send", "start"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 
@@ -58,6 +58,7 @@ class OpenRun:
     monitor: system_metrics.Monitor | None = None  # what measures the machine
     summary: Summary | None = None  # what sums up the run at its end
     outcome: str = "KILLED"  # how it ends with the process, if no hook of Kedro's has ended it before
+    steps: list[str] = field(default_factory=list)  # how instead, if what has begun of a node does not come to its end
     thread: int = field(default_factory=threading.get_ident)  # the thread that runs the pipeline
 
     @property
@@ -101,7 +102,8 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
         _open.value.append(OpenRun(catalog, None, [], (), base.target))
         return
     _refuse_latest(saving)
-    chooser = Chooser(project, base, settings, request, saves=any(entry.dataset.run_id is None for entry in saving))
+    saves, loads = (any(entry.dataset.run_id is None for entry in some) for some in (saving, entries))
+    chooser = Chooser(project, base, settings, request, saves=saves, loads=loads)
     for run_id in sorted({entry.dataset.run_id for entry in entries} - {None, LATEST}):
         chooser.look_at(run_id, needed=any(run_id == entry.dataset.run_id for entry in entries if entry not in saving))
     chosen = chooser.choose()
@@ -204,6 +206,18 @@ def enter_node(catalog: Catalog, target: Target) -> None:
             run.loans.append(loan)
 
 
+def begin_step(broken: str) -> None:
+    """Remember how the runs of this thread end if what begins here does not come to its end."""
+    for run in _of_this_thread():
+        run.steps.append(broken)
+
+
+def end_step() -> None:
+    """Forget it: what began last has come to its end."""
+    for run in _of_this_thread():
+        del run.steps[-1:]
+
+
 # The end
 
 
@@ -235,7 +249,10 @@ def finish(run: OpenRun, status: str) -> None:
             _write_files(run)
         troubles = [end(target, run.notes[target], status) for target in run.others]
         if run.chosen:
-            active.deactivate(run.chosen.target.run)
+            if not any(
+                target.run.run_id == run.chosen.target.run.run_id for each in _open.value for target in each.targets
+            ):
+                active.deactivate(run.chosen.target.run)
             system_metrics.stop(run.monitor)
             target = run.chosen.target
             note, owner = run.notes[target], run.chosen.owner
@@ -256,11 +273,15 @@ def finish(run: OpenRun, status: str) -> None:
 
 def finish_interrupted() -> None:
     """End what an interrupt left open in this thread: Ctrl-C in a notebook reaches no hook of Kedro's."""
-    for run in [run for run in _open.value if run.thread == threading.get_ident()]:
+    for run in _of_this_thread():
         finish(run, "KILLED")
+
+
+def _of_this_thread() -> list[OpenRun]:
+    return [run for run in _open.value if run.thread == threading.get_ident()]
 
 
 def _finish_all() -> None:
     """At the end of the process: Kedro ends a run by a hook, so what is open was interrupted; not so in Dagster."""
     for run in list(_open.value):
-        finish(run, run.outcome)
+        finish(run, run.steps[-1] if run.steps and run.outcome == "FINISHED" else run.outcome)

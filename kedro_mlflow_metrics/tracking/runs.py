@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kedro_mlflow_metrics.points.curves import MetricPoint
     from kedro_mlflow_metrics.tracking.address import Server
-    from kedro_mlflow_metrics.tracking.store import Found
+    from kedro_mlflow_metrics.tracking.store import Found, Store
 
 __all__ = [
     "asked_for",
@@ -33,6 +33,7 @@ __all__ = [
     "known_experiment",
     "look_at",
     "search",
+    "throw_away",
     "with_context",
 ]
 
@@ -162,7 +163,7 @@ def find_or_create(server: Server, wanted: RunInfo, tags: Mapping[str, str], by:
     oldest, *others = sorted((run for run, _ in found), key=lambda run: (run.start_time, run.run_id))
     for other in others:
         if other.lifecycle_stage == "active":
-            store.delete_run(other.run_id)
+            throw_away(store, other.run_id)
     return oldest
 
 
@@ -174,7 +175,17 @@ def delete_twins(server: Server, experiment: str, run_id: str, by: str, value: s
     store = open_store(server)
     for other, latest in store.search(experiment, f"tags.`{by}` = '{value}'", OLDEST_FIRST):
         if other.run_id != run_id and not latest:
-            store.delete_run(other.run_id)
+            throw_away(store, other.run_id)
+
+
+def throw_away(store: Store, run_id: str) -> None:
+    """Delete an empty run, or end it as KILLED where this user may write but not delete."""
+    try:
+        store.delete_run(run_id)
+    except TrackingError as exc:
+        if not exc.credentials:
+            raise
+        store.end_run(run_id, "KILLED", now())
 
 
 def end_lost(server: Server, run_id: str, last_sign: int, status: str = "KILLED") -> bool:

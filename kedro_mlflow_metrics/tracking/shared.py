@@ -12,6 +12,7 @@ Each function raises `TrackingError` with one line where MLflow refuses, or does
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime, timezone
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_mlflow_metrics.tracking.address import Server
-    from kedro_mlflow_metrics.tracking.store import RunInfo, Store
+    from kedro_mlflow_metrics.tracking.store import Experiment, RunInfo, Store
 
-__all__ = ["RUN_KEY_TAG", "SESSION_TAG", "find_or_elect", "overrule", "set_status"]
+__all__ = ["RUN_KEY_TAG", "SESSION_TAG", "find", "find_or_elect", "overrule", "set_status", "word"]
 
 RUN_KEY_TAG = "kedro.run_key"
 SESSION_TAG = "kedro.session."  # what the tag of each session begins with
@@ -55,14 +56,30 @@ def find_or_elect(  # noqa: PLR0913 - what is known of a run that is to be
     if run is not None and not new:
         runs.delete_twins(server, run.experiment_id, run.run_id, by, tags[by])
     if run is None and _has_unique_names(server):
-        run = _elect(store, runs.find_or_create(server, wanted, tags, by, new=new), key)
+        mine = runs.find_or_create(server, wanted, tags, by, new=new)
+        if mine.lifecycle_stage == "deleted":  # it lost an election, and the run that won it has been deleted since
+            mine = store.create_run(wanted.experiment_id, wanted.run_name, tags, wanted.start_time)
+        run = _elect(store, mine, key)
     if run is None:
         run = _create_or_join_oldest(store, wanted, tags, key)
     if run.tags.get(by) != tags[by]:  # else it was made with the session's tag
         for tag in tags:
             if tag.startswith(SESSION_TAG):
-                set_status(server, run.run_id, "RUNNING", 0, tag)
+                set_status(server, run.run_id, "RUNNING", wanted.start_time, tag)
     return run
+
+
+def find(server: Server, ident: str, name: str, key: str) -> RunInfo | None:
+    """Return the run of a run key if there is one, and leave it as it is.
+
+    Args:
+        server: Where.
+        ident: The id of its experiment, and
+        name: the name, as `runs.asked_for` returns them.
+        key: The run key.
+    """
+    ident = ident or runs.known_experiment(server, name)
+    return _oldest(open_store(server), ident, key) if ident else None
 
 
 def _has_unique_names(server: Server) -> bool:
@@ -80,7 +97,7 @@ def _oldest(store: Store, experiment: str, key: str) -> RunInfo | None:
 def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:
     """Return the run that is elected; if it is not the session's own, that is deleted.
 
-    None if this user may not create experiments.
+    None if this user may not create experiments, or not read what another has created.
     """
     name = f"{mine.experiment_id}/{key}"
     while True:
@@ -90,11 +107,11 @@ def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:
             store.create_experiment(hidden, {_ELECTED_TAG: mine.run_id, RUN_KEY_TAG: key})
         except TrackingError as exc:
             refusal = exc  # another session was faster, or so was this one, and the answer was lost
-        seat = store.experiment(hidden)
+        seat = _seat(store, hidden)
         if seat is None:
             if refusal is not None and refusal.outage:
                 raise refusal
-            store.delete_run(mine.run_id)
+            runs.throw_away(store, mine.run_id)
             return None
         ident = seat.tags[_ELECTED_TAG]
         run = mine if ident == mine.run_id else _active(store, ident)
@@ -102,7 +119,7 @@ def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:
             break
         name = f"{name}/{ident}"  # of a run that somebody has deleted: they elect another
     if run is not mine:
-        store.delete_run(mine.run_id)
+        runs.throw_away(store, mine.run_id)
     if seat.lifecycle_stage == "active":  # whoever joins does what the elected one may not have come to
         for settle in (
             partial(store.set_tag, run.run_id, RUN_KEY_TAG, key),
@@ -111,6 +128,20 @@ def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:
             with suppress(TrackingError):  # another session did it, or will
                 settle()
     return run
+
+
+def _seat(store: Store, name: str) -> Experiment | None:
+    """Return the experiment that says who is elected; None if there is none, or none that says so to this user.
+
+    A server on a folder writes the tags later than the name.
+    """
+    try:
+        seat = store.experiment(name)
+    except TrackingError as exc:
+        if exc.credentials:
+            return None
+        raise
+    return None if seat is None or _ELECTED_TAG not in seat.tags else seat
 
 
 def _active(store: Store, ident: str) -> RunInfo | None:
@@ -137,33 +168,52 @@ def _create_or_join_oldest(store: Store, wanted: RunInfo, tags: Mapping[str, str
     return run
 
 
-def set_status(server: Server, run_id: str, status: str, end_time: int, session: str) -> None:
+def word(status: str, time: int) -> str:
+    """Return what a session says in its tag: its status, and since when."""
+    moment = datetime.fromtimestamp(time / 1000, timezone.utc).isoformat(timespec="milliseconds")
+    return f"{status.lower()} {moment}"
+
+
+def set_status(server: Server, run_id: str, status: str, time: int, session: str) -> bool:
     """Set the status of a run; of one that sessions share, what one of them says and what they then say together.
 
-    That is FAILED if one of them is, else KILLED if one is, else RUNNING if one is, else FINISHED.
+    That is FAILED if one of them is, else KILLED if one is, else RUNNING if one is, else FINISHED. What a session has
+    said at a later time stays: then it was tried again, and this comes from before.
 
     Args:
         server: Where.
         run_id: The run.
         status: RUNNING, FINISHED, FAILED or KILLED.
-        end_time: When it ended, in milliseconds since the epoch; 0 if it is RUNNING.
+        time: Since when, in milliseconds since the epoch.
         session: The session's tag; empty for a run that is not shared.
+
+    Returns:
+        Whether the session says so now.
     """
     store = open_store(server)
     if not session:
-        store.end_run(run_id, status, end_time)
-        return
-    store.set_tag(run_id, session, status.lower())
+        store.end_run(run_id, status, time)
+        return True
+    run, said = store.get_run(run_id)[0], word(status, time)
+    latest = _since(run.tags.get(session, "")) <= _since(said)
+    if latest:
+        store.set_tag(run_id, session, said)
+    end_time = 0 if status == "RUNNING" else time
     for _ in range(_ATTEMPTS):  # as others do the same, look again after each change
         run = store.get_run(run_id)[0]
-        said = {state.upper() for tag, state in run.tags.items() if tag.startswith(SESSION_TAG)}
-        together = next((each for each in _STRONGEST_FIRST if each in said), status)
+        all_say = {text.partition(" ")[0].upper() for tag, text in run.tags.items() if tag.startswith(SESSION_TAG)}
+        together = next((each for each in _STRONGEST_FIRST if each in all_say), status)
         if run.status == together and (together == "RUNNING" or run.end_time >= end_time):
-            return
+            break
         if together == "RUNNING":
             store.resume_run(run_id)
         else:
             store.end_run(run_id, together, max(run.end_time, end_time))
+    return latest
+
+
+def _since(said: str) -> str:
+    return said.partition(" ")[2]
 
 
 def overrule(server: Server, run_id: str, status: str, end_time: int) -> bool:
@@ -173,9 +223,10 @@ def overrule(server: Server, run_id: str, status: str, end_time: int) -> bool:
     """
     store = open_store(server)
     run = store.get_run(run_id)[0]
-    others = [tag for tag, state in run.tags.items() if tag.startswith(SESSION_TAG) and state != status.lower()]
+    own = {tag: text.partition(" ")[0] for tag, text in run.tags.items() if tag.startswith(SESSION_TAG)}
+    others = [tag for tag, state in own.items() if state != status.lower()]
     for tag in others:
-        store.set_tag(run_id, tag, status.lower())
+        store.set_tag(run_id, tag, word(status, end_time))
     if others:
         store.end_run(run_id, status, end_time)
     return bool(others)

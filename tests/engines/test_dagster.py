@@ -27,18 +27,24 @@ def scalars(count):
 def bad(count):
     raise RuntimeError("on purpose")
 
+def late(count):
+    yield {"count": count}
+    raise RuntimeError("on purpose")
+
 def register_pipelines():
     first = node(count, None, "count", name="count")
     nodes = [first, node(curve, "count", "curve", name="curve")]
     nodes += [node(scalars, "count", f"n{each}_metrics", name=f"n{each}") for each in range(2)]
     failing = [first, nodes[2], node(bad, "count", "bad_metrics", name="bad")]
-    return {"__default__": pipeline(nodes), "failing": pipeline(failing)}
+    late_one = [first, nodes[2], node(late, "count", "late_metrics", name="late")]
+    return {"__default__": pipeline(nodes), "failing": pipeline(failing), "late": pipeline(late_one)}
 """
 JOBS = """
 executors: {processes: {multiprocess: {max_concurrent: 2}}}
 jobs:
   default: {pipeline: {pipeline_name: __default__}, executor: processes}
   failing: {pipeline: {pipeline_name: failing}, executor: processes}
+  late: {pipeline: {pipeline_name: late}, executor: processes}
 """
 
 
@@ -63,7 +69,7 @@ def dagster(project, tmp_path):
 def sessions(project):
     """Return what the sessions of the one run say."""
     tags = project.store.tags(project.store.run["run_uuid"])
-    return sorted(state for tag, state in tags.items() if tag.startswith("kedro.session."))
+    return sorted(said.partition(" ")[0] for tag, said in tags.items() if tag.startswith("kedro.session."))
 
 
 def test_a_job(project, dagster):
@@ -84,4 +90,12 @@ def test_a_node_that_fails(project, dagster):
     assert dagster("failing") != 0
     assert project.store.run["status"] == "FAILED"
     assert set(project.store.points()) == {"n0_metrics.count", "n0_metrics.pid"}
+    assert sessions(project) == ["failed", "finished", "finished"]
+
+
+def test_a_generator_that_fails(project, dagster):
+    """Dagster goes through it while it saves, where Kedro's hook for errors is not called."""
+    assert dagster("late") != 0
+    assert project.store.run["status"] == "FAILED"
+    assert set(project.store.points()) == {"n0_metrics.count", "n0_metrics.pid", "late_metrics.count"}
     assert sessions(project) == ["failed", "finished", "finished"]

@@ -15,6 +15,22 @@ both = pytest.mark.parametrize("bench", ["sqlite_server", "postgres_server"], in
 SESSIONS = "SELECT value FROM tags WHERE run_uuid = ? AND substr(key, 1, 14) = 'kedro.session.'"
 AIRFLOW = {"AIRFLOW_CTX_DAG_ID": "churn", "AIRFLOW_CTX_DAG_RUN_ID": "manual__2026-11-30T09:00:00+00:00"}
 
+LOADING = """
+from pathlib import Path
+
+from kedro.pipeline import node, pipeline
+
+def save():
+    return {"sum": 3}
+
+def load(metrics):
+    Path("loaded").write_text(str(metrics))
+    return 1
+
+def register_pipelines():
+    return {"__default__": pipeline([node(save, None, "task_0", name="t0"), node(load, "task_0", "done", name="load")])}
+"""
+
 
 @pytest.fixture(autouse=True)
 def tasks(bench):
@@ -40,7 +56,7 @@ def stored(bench):
 def states(bench):
     """Return the run's status and what its sessions say."""
     ((run, _, status, *_),) = bench.runs
-    return status, sorted(state for (state,) in bench.store.rows(SESSIONS, run))
+    return status, sorted(said.partition(" ")[0] for (said,) in bench.store.rows(SESSIONS, run))
 
 
 @both
@@ -162,9 +178,56 @@ def test_the_variables(bench, variable):
     assert bench.store.tags(run)["kedro.run_key"] == "a key"
 
 
-def test_a_key_that_mlflow_cannot_look_for(bench):
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [("""it's "quoted\"""", "has both kinds of quotes; leave one out"), ("\udc80", "is no Unicode; set another")],
+)
+def test_a_key_that_mlflow_cannot_look_for(bench, key, why):
     """It is refused before anything is computed."""
-    command = bench.task(0, {"KEDRO_MLFLOW_RUN_KEY": """it's "quoted\""""})
+    command = bench.task(0, {"KEDRO_MLFLOW_RUN_KEY": key})
     assert command.wait() == 1
-    assert "has both kinds of quotes; leave one out" in command.output
+    assert why in command.output
     assert not os.path.lexists(bench.root / "saved-0")
+
+
+def test_a_task_that_was_killed_here_and_tried_again_elsewhere(bench):
+    """What the journal of the first machine still says of it does not undo that it has finished."""
+    (bench.root / "hold-0").touch()
+    killed = bench.task(0)
+    until((bench.root / "saved-0").exists)
+    killed.signal(signal.SIGKILL)
+    killed.wait()
+    (bench.root / "hold-0").unlink()
+    bench.settings(journal={"path": "another-machine"})
+    assert bench.task(0).wait() == 0
+    assert states(bench) == ("FINISHED", ["finished"])
+    bench.settings()
+    bench.sync()
+    assert states(bench) == ("FINISHED", ["finished"])
+    assert bench.folders == []
+
+
+def test_a_task_that_failed_while_nobody_answered_and_is_tried_again(bench):
+    """The one that went well has the last word, though MLflow hears of both at the same time."""
+    (bench.root / "fail-0").touch()
+    bench.proxy.plan = always("500")
+    assert bench.task(0).wait() == 1
+    bench.proxy.plan = always("pass")
+    (bench.root / "fail-0").unlink()
+    assert bench.task(0).wait() == 0
+    assert states(bench) == ("FINISHED", ["finished"])
+    assert bench.folders == []
+
+
+def test_a_task_that_only_loads(bench):
+    """It loads from the run of the key, and leaves it as it is."""
+    bench.project.pipeline(LOADING)
+    first = bench.task(0)
+    assert first.wait() == 0, first.output
+    task = bench.kedro.start(bench.root, "run", "--nodes", "load", env=AIRFLOW)
+    assert task.wait() == 0, task.output
+    assert (bench.root / "loaded").read_text() == "{'sum': 3.0}"
+    assert states(bench) == ("FINISHED", ["finished"])
+    other = bench.kedro.start(bench.root, "run", "--nodes", "load", env={"KEDRO_MLFLOW_RUN_KEY": "of no run"})
+    assert other.wait() == 1
+    assert "there is no MLflow run to load from" in other.output

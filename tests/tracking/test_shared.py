@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from itertools import product
 from threading import Barrier
 from uuid import uuid4
@@ -45,7 +46,7 @@ class Key:
 
     def record(self, session=None):
         """Return what a session writes down of the run that it wants."""
-        tags = {f"{shared.SESSION_TAG}{session or uuid4().hex[:12]}": "running"}
+        tags = {f"{shared.SESSION_TAG}{session or uuid4().hex[:12]}": shared.word("RUNNING", NOW)}
         about = {"name": "a run", "experiment_id": self.experiment, "start_time": NOW, "tags": tags}
         return Record(self.server.uri, local_id=uuid4().hex, run_key=self.text, **about)
 
@@ -144,9 +145,9 @@ def test_the_status_of_all(key):
     states = ("FAILED", "KILLED", "RUNNING", "FINISHED")
     run = key.join().run_id
     (own,) = (tag for tag in key.client.get_run(run).data.tags if tag.startswith(shared.SESSION_TAG))
-    for first, second in product(states, states):
-        shared.set_status(key.server, run, first, NOW + 1, own)
-        shared.set_status(key.server, run, second, NOW + 2, f"{shared.SESSION_TAG}other")
+    for at, (first, second) in enumerate(product(states, states)):
+        shared.set_status(key.server, run, first, NOW + at, own)
+        shared.set_status(key.server, run, second, NOW + at, f"{shared.SESSION_TAG}other")
         assert key.client.get_run(run).info.status == min(first, second, key=states.index), (first, second)
 
 
@@ -154,11 +155,23 @@ def test_the_end_is_that_of_the_last(key):
     """Though another session had failed before."""
     run = key.join().run_id
     (own,) = (tag for tag in key.client.get_run(run).data.tags if tag.startswith(shared.SESSION_TAG))
-    shared.set_status(key.server, run, "RUNNING", 0, f"{shared.SESSION_TAG}other")
+    shared.set_status(key.server, run, "RUNNING", NOW, f"{shared.SESSION_TAG}other")
     shared.set_status(key.server, run, "FAILED", NOW + 1, f"{shared.SESSION_TAG}other")
     shared.set_status(key.server, run, "FINISHED", NOW + 2, own)
     info = key.client.get_run(run).info
     assert (info.status, info.end_time) == ("FAILED", NOW + 2)
+
+
+def test_what_was_said_before(key):
+    """A session that was tried again has the last word, whenever MLflow hears of what it said first."""
+    run = key.join().run_id
+    (own,) = (tag for tag in key.client.get_run(run).data.tags if tag.startswith(shared.SESSION_TAG))
+    assert shared.set_status(key.server, run, "FINISHED", NOW + 9, own)
+    for status in ("RUNNING", "FAILED", "KILLED"):
+        assert not shared.set_status(key.server, run, status, NOW + 5, own)
+    assert key.client.get_run(run).info.status == "FINISHED"
+    assert shared.set_status(key.server, run, "FAILED", NOW + 10, own)
+    assert key.client.get_run(run).info.status == "FAILED"
 
 
 def test_overruled(key):
@@ -183,3 +196,55 @@ def test_an_own_run_with_points_is_not_thrown_away(key):
     elected = key.join().run_id
     assert key.join(record, new=False).run_id == elected
     assert {run.info.run_id for run in key.runs()} == {mine, elected}
+
+
+def test_who_may_not_delete_runs(sqlite_server):
+    """Whoever loses the election, or a run by a lost answer, leaves that one empty and KILLED, and joins."""
+    proxy = Proxy(sqlite_server[0].uri)
+    key = Key(proxy.uri)
+    proxy.plan = lambda path, _: "403" if "runs/delete" in path else "pass"
+    (found,) = key.join_together(4)
+    record = key.record()
+    key.client.create_run(key.experiment, tags={JOURNAL_TAG: record.local_id})
+    assert key.join(record, new=False).run_id == found
+    states = {run.info.run_id: run.info.status for run in key.runs()}
+    assert states.pop(found) == "RUNNING"
+    assert set(states.values()) == {"KILLED"}
+    proxy.close()
+
+
+@pytest.mark.parametrize("seat", ["403", "no tags"])
+def test_an_election_that_cannot_be_read(sqlite_server, seat):
+    """The oldest run is the one, and no other is seen."""
+    proxy = Proxy(sqlite_server[0].uri)
+    key = Key(proxy.uri)
+    name = f"{key.experiment}/{key.text}".encode()
+    key.client.create_experiment(f"{shared.RUN_KEY_TAG}.{blake2b(name, digest_size=16).hexdigest()}")
+    if seat == "403":
+        proxy.plan = lambda path, _: "403" if "get-by-name" in path else "pass"
+    first, second = key.join(), key.join()
+    assert first.run_id == second.run_id
+    assert [run.info.run_id for run in key.runs()] == [first.run_id]
+    proxy.close()
+
+
+def test_a_loser_whose_winner_is_deleted(sqlite_server):
+    """It has deleted its own run, and asks again: it makes another, and does not write to the deleted one."""
+    proxy = Proxy(sqlite_server[0].uri)
+    key, record, faster = Key(proxy.uri), None, []
+
+    def plan(path, _):
+        if "runs/create" in path and not faster:
+            faster.append("")
+            faster.append(key.join().run_id)
+        return "500" if "runs/set-tag" in path and len(faster) == 2 else "pass"
+
+    record, proxy.plan = key.record(), plan
+    with pytest.raises(TrackingError):
+        key.join(record)
+    proxy.plan = lambda path, _: "pass"
+    key.client.delete_run(faster[1])
+    found = key.join(record, new=False).run_id
+    assert [run.info.run_id for run in key.runs()] == [found]
+    assert key.join().run_id == found
+    proxy.close()
