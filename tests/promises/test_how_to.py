@@ -19,6 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 COMMAND = re.compile(r"(?:kedro|python -m kedro_)(?:metrics| metrics|mlflow_metrics) +([a-z]+.*)")
+pytestmark = pytest.mark.minutes
 NODES = """
 from kedro.pipeline import node, pipeline
 

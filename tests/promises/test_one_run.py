@@ -11,6 +11,7 @@ from support.pipelines.tasks import POINTS
 from support.project import PIPELINES
 from support.proxy import always
 
+pytestmark = pytest.mark.minutes
 both = pytest.mark.parametrize("bench", ["sqlite_server", "postgres_server"], indirect=True)
 SESSIONS = "SELECT value FROM tags WHERE run_uuid = ? AND substr(key, 1, 14) = 'kedro.session.'"
 AIRFLOW = {"AIRFLOW_CTX_DAG_ID": "churn", "AIRFLOW_CTX_DAG_RUN_ID": "manual__2026-11-30T09:00:00+00:00"}
