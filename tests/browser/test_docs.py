@@ -16,6 +16,7 @@ from support.browser import browser_page
 
 SITE = Path(__file__).parents[2] / "site"
 PHONE = 390  # pixels
+pytestmark = pytest.mark.skipif(not SITE.exists(), reason="the docs are not built here: make test-browser")
 
 
 @pytest.fixture

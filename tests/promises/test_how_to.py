@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from kedro_mlflow_metrics import MlflowMetricsDataSet
 from kedro_mlflow_metrics.cli import COMMANDS, metrics
+from kedro_mlflow_metrics.delivery import clock
 from kedro_mlflow_metrics.project.settings import FILE, read_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -258,8 +259,10 @@ def test_delete(store, saved, tmp_path, monkeypatch, caplog):
     call(delete)
     assert mlflow.search_runs(["0"]).empty
     assert entry.load() == {"loss": 0.7}
-    MlflowMetricsDataSet(prefix="", run_id=run).save({"loss": 0.5})
+    refused = MlflowMetricsDataSet(prefix="", run_id=run)
+    refused.save({"loss": 0.5})
     assert "Current state is deleted" in caplog.text
+    assert clock.close(refused._stream.last) is not None  # and it waits no longer in this process
     assert store.points() == {"loss": [(0, 0.7)]}
     call(restore)
     assert len(mlflow.search_runs(["0"])) == 1
