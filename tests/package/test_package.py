@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 (WHEEL,) = Path(os.environ["DIST"]).resolve().glob("*.whl")
 (SDIST,) = Path(os.environ["DIST"]).resolve().glob("*.tar.gz")
 VERSION = WHEEL.name.split("-")[1]
-UNPACKAGED = (".ci/", ".github/", ".gitignore")  # what serves the repository alone
+UNPACKAGED = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml")  # what serves the repository alone
 SCRIPTS, EXE = ("Scripts", ".exe") if os.name == "nt" else ("bin", "")
 
 
