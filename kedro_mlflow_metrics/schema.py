@@ -48,7 +48,7 @@ Some = TypeVar("Some", bound=Model)
 def validator(*fields: str, before: bool = False) -> Callable[[Any], Any]:
     """Decorate a class method that checks fields, before or after their types are."""
     if _OLD:
-        return pydantic.validator(*fields, pre=before)  # type: ignore[deprecated, unused-ignore] # pydantic 1's own way
+        return pydantic.validator(*fields, pre=before, allow_reuse=True)  # type: ignore[deprecated, unused-ignore] # pydantic 1's own way
     return pydantic.field_validator(*fields, mode="before" if before else "after")
 
 
