@@ -102,14 +102,15 @@ _numbers = count()
 class Spread:
     """A project of its own that logs to an experiment of its own."""
 
-    def __init__(self, place: Place, folder: Path, *, entry: str = ENTRY, uri: str = "") -> None:
+    def __init__(self, place: Place, folder: Path, *, enabled: bool = True, uri: str = "") -> None:
         self.store = place.store
         self.experiment = f"spread {next(_numbers)}"
         self.project = Project(folder / self.experiment.replace(" ", "-"), None)
         self.root = self.project.root
-        self.project.catalog(entry)
+        self.project.catalog(ENTRY)
         self.project.pipeline(PIPELINES / "tasks.py")
-        self.project.settings(json.dumps({"tracking_uri": uri or place.uri, "experiment": self.experiment}))
+        about = {"tracking_uri": uri or place.uri, "experiment": self.experiment, "enabled": enabled}
+        self.project.settings(json.dumps(about))
 
     def call(self, *command: str | Path, key: str = "", **env: str) -> None:
         """Run a command in the project, to its end."""
@@ -224,7 +225,7 @@ def timed(way: Callable[[Spread], None], spread: Spread) -> float:
 def engines(place: Place, folder: Path) -> bool:
     """Print the table; return whether all of it is as it should be."""
     table = Table(title=f"{TASKS} nodes with {POINTS:,} points each; mlflow server, 2 workers, on {place.name}")
-    for title in ("engine", "runs", "keys exact", "points exact", "status", "s with metrics", "s without", "s added"):
+    for title in ("engine", "runs", "keys exact", "points exact", "status", "s logged", "s switched off", "s added"):
         table.add_column(title, justify="right" if title.startswith("s ") else "left")
     fine = True
     for name, (environment, way) in WAYS.items():
@@ -232,7 +233,7 @@ def engines(place: Place, folder: Path) -> bool:
             table.add_row(name, f"{environment.parent.name} is not there")
             continue
         print(name, file=sys.stderr, flush=True)
-        without = timed(way, Spread(place, folder, entry="{}\n"))
+        without = timed(way, Spread(place, folder, enabled=False))
         spread = Spread(place, folder)
         seconds = timed(way, spread)
         runs, keys, points, status = spread.found(TASKS)
