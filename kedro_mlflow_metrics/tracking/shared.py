@@ -35,7 +35,7 @@ RUN_KEY_TAG = "kedro.run_key"
 SESSION_TAG = "kedro.session."  # what the tag of each session begins with
 _ELECTED_TAG = "kedro_mlflow_metrics.run_id"
 _STRONGEST_FIRST = ("FAILED", "KILLED", "RUNNING", "FINISHED")
-_ATTEMPTS = 5
+_ATTEMPTS = 20  # sessions that end together change it in turns
 
 
 def find_or_elect(  # noqa: PLR0913 - what is known of a run that is to be
