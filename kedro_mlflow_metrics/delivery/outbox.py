@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from kedro_mlflow_metrics.delivery.sender import Sender, send_file
+from kedro_mlflow_metrics.delivery.sender import Sender, pause_after, send_file
 from kedro_mlflow_metrics.errors import JournalError, TrackingError
 from kedro_mlflow_metrics.journal.points_file import PointsFile
 from kedro_mlflow_metrics.points.curves import MAX_POINTS, after, count
@@ -28,7 +27,6 @@ __all__ = ["Outbox", "Reporting"]
 log = logging.getLogger("kedro.mlflow_metrics")
 PERIOD_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
-LONGEST_PAUSE_SECONDS = 60.0
 # Lends a function that is told how many points of how many MLflow has answered for.
 Reporting = Callable[[], AbstractContextManager[Callable[[int, int], object]]]
 
@@ -261,7 +259,7 @@ class Outbox:
         """Take an outage or a refusal: one warning, then tries with growing pauses."""
         self.trouble = trouble
         self._failures += 1
-        self.due = time.monotonic() + _pause(self._failures, trouble.retry_after)
+        self.due = time.monotonic() + pause_after(self._failures, trouble.retry_after)
         if not self.target.journal.fail:
             self._warn(
                 "outage" if trouble.outage else "refusal",
@@ -297,14 +295,3 @@ class Outbox:
         """Close what a fork inherited."""
         if self._file is not None:
             self._file.leave()
-
-
-def _pause(failures: int, retry_after: float) -> float:
-    """Return how long to wait for the next try; many processes that failed at the same instant do not come back at one.
-
-    Args:
-        failures: How many tries have failed in a row.
-        retry_after: Seconds that the server asked to wait; no try comes before.
-    """
-    pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** min(failures - 1, 6)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-    return max(pause, retry_after * random.uniform(1.0, 1.5))  # noqa: S311 - no secret

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.tracking.address import Server
     from kedro_mlflow_metrics.tracking.store import Store
 
-__all__ = ["Sender", "Sent", "send_file"]
+__all__ = ["Sender", "Sent", "pause_after", "send_file"]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 _LEAST_POINTS = 50
 _MOST_BATCHES = 16
 _LONGEST_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 60.0
 _Refused = list[tuple["MetricPoint", str]]
 
 
@@ -160,3 +162,14 @@ def _pieces(batch: list[Curve]) -> Iterable[list[Curve]]:
     """Cut a batch that MLflow refused because it holds some of it already: an answer was lost."""
     pieces = list(apart(batch))
     return pieces if len(pieces) > 1 else _halves(batch)
+
+
+def pause_after(failures: int, retry_after: float) -> float:
+    """Return how long to wait for the next try; many processes that failed at the same instant do not come back at one.
+
+    Args:
+        failures: How many tries have failed in a row.
+        retry_after: Seconds that the server asked to wait; no try comes before.
+    """
+    pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures - 1, 6)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    return max(pause, retry_after * random.uniform(1.0, 1.5))  # noqa: S311 - no secret

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.many import Case, simulate
 
-from kedro_mlflow_metrics.delivery.outbox import _pause
+from kedro_mlflow_metrics.delivery.sender import pause_after
 
 TASKS = 12
 FAULTS = {"refuse": {}, "503": {"fault": "503", "retry_after": 60.0}}
@@ -34,13 +34,13 @@ def test_the_same_seed_gives_the_same(tmp_path):
 def test_pauses_grow():
     """They double to a minute at most, and differ by up to a half."""
     for failures, longest in ((1, 1), (2, 2), (6, 32), (7, 60), (5000, 60)):
-        pauses = [_pause(failures, 0.0) for _ in range(200)]
+        pauses = [pause_after(failures, 0.0) for _ in range(200)]
         assert longest / 2 <= min(pauses) < 0.6 * longest
         assert 0.9 * longest < max(pauses) <= longest
 
 
 def test_a_server_that_names_a_time_gets_no_herd():
     """Nobody comes before it, and those who were told the same come over half of it again."""
-    pauses = [_pause(7, 600.0) for _ in range(200)]
+    pauses = [pause_after(7, 600.0) for _ in range(200)]
     assert 600 <= min(pauses) < 650
     assert 850 < max(pauses) <= 900

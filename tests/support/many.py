@@ -243,7 +243,7 @@ def simulate(case: Case, folder: Path, seed: int = 0) -> Outcome:
 
     with (
         patch.object(outbox, "time", SimpleNamespace(monotonic=lambda: simulation.now)),
-        patch.object(outbox, "random", chance),
+        patch.object(sender, "random", chance),
         patch.object(sender, "open_store", open_store),
     ):
         simulation.run(tasks)
