@@ -149,9 +149,14 @@ def _start(run_params: dict[str, Any], pipeline: Pipeline, catalog: Catalog) -> 
         raise one_line_exit(exc) from exc
 
 
+def _lifetime() -> Any:  # noqa: ANN401 - a module
+    """Return what knows the open runs of this process, if anything was opened here; it is not loaded to say no."""
+    return sys.modules.get("kedro_mlflow_metrics.runs.lifetime")
+
+
 def _open_run(catalog: Catalog) -> OpenRun | None:
     """Return the open run of a catalog in this process."""
-    lifetime = sys.modules.get("kedro_mlflow_metrics.runs.lifetime")
+    lifetime = _lifetime()
     return lifetime.opened(catalog) if lifetime else None
 
 
@@ -165,16 +170,14 @@ def _in_dagster() -> bool:
 
 def _begin_step(broken: str) -> None:
     """Remember how a process of Dagster's ends if what begins here does not come to its end."""
-    lifetime = sys.modules.get("kedro_mlflow_metrics.runs.lifetime")
-    if lifetime and _in_dagster():
-        lifetime.begin_step(broken)
+    if _lifetime() and _in_dagster():
+        _lifetime().begin_step(broken)
 
 
 def _end_step() -> None:
     """What began last has come to its end."""
-    lifetime = sys.modules.get("kedro_mlflow_metrics.runs.lifetime")
-    if lifetime and _in_dagster():
-        lifetime.end_step()
+    if _lifetime() and _in_dagster():
+        _lifetime().end_step()
 
 
 def _when_the_cell_ends(call: Callable[[], object]) -> None:
@@ -212,9 +215,7 @@ def _of_open_run(catalog: Catalog, step: str, *arguments: str) -> None:
     run = _open_run(catalog)
     if run is None:
         return
-    from kedro_mlflow_metrics.runs import lifetime
-
     try:
-        getattr(lifetime, step)(run, *arguments)
+        getattr(_lifetime(), step)(run, *arguments)
     except MetricsError as exc:
         raise one_line_exit(exc) from exc

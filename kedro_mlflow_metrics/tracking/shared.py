@@ -35,24 +35,25 @@ RUN_KEY_TAG = "kedro.run_key"
 SESSION_TAG = "kedro.session."  # what the tag of each session begins with
 _ELECTED_TAG = "kedro_mlflow_metrics.run_id"
 _STRONGEST_FIRST = ("FAILED", "KILLED", "RUNNING", "FINISHED")
+_MOST_RUNS = 10  # with one key that are looked at, where there can be no election
 _ATTEMPTS = 20  # sessions that end together change it in turns
 
 
 def find_or_elect(  # noqa: PLR0913 - what is known of a run that is to be
     server: Server, wanted: RunInfo, tags: Mapping[str, str], by: str, key: str, *, new: bool
 ) -> RunInfo:
-    """Return the one run of a run key, and have it RUNNING with this session.
+    """Return the one run of a run key, and have it RUNNING with one more Kedro session.
 
     Args:
         server: Where.
-        wanted: Experiment, name and start of the run that this session would make.
-        tags: Its tags, the session's own among them.
-        by: The tag that no other session's run has.
+        wanted: Experiment, name and start of the run that is made if there is none.
+        tags: Its tags, the Kedro session's own among them.
+        by: The tag that no run of another Kedro session has.
         key: The run key.
-        new: Whether this session cannot have made a run before.
+        new: Whether no run can have been made with that tag before.
     """
     store = open_store(server, create=True)
-    run = _oldest(store, wanted.experiment_id, key)
+    run = find(server, wanted.experiment_id, "", key)
     if run is not None and not new:
         runs.delete_twins(server, run.experiment_id, run.run_id, by, tags[by])
     if run is None and _has_unique_names(server):
@@ -61,7 +62,7 @@ def find_or_elect(  # noqa: PLR0913 - what is known of a run that is to be
             mine = store.create_run(wanted.experiment_id, wanted.run_name, tags, wanted.start_time)
         run = _elect(store, mine, key)
     if run is None:
-        run = _create_or_join_oldest(store, wanted, tags, key)
+        run = _create_or_join_oldest(server, wanted, tags, key)
     if run.tags.get(by) != tags[by]:  # else it was made with the session's tag
         for tag in tags:
             if tag.startswith(SESSION_TAG):
@@ -70,28 +71,23 @@ def find_or_elect(  # noqa: PLR0913 - what is known of a run that is to be
 
 
 def find(server: Server, ident: str, name: str, key: str) -> RunInfo | None:
-    """Return the run of a run key if there is one, and leave it as it is.
+    """Return the run that is tagged with a run key, of several the oldest, and leave it as it is; None without one.
 
     Args:
         server: Where.
         ident: The id of its experiment, and
-        name: the name, as `runs.asked_for` returns them.
+        name: its name, as `runs.asked_for` returns them.
         key: The run key.
     """
-    ident = ident or runs.known_experiment(server, name)
-    return _oldest(open_store(server), ident, key) if ident else None
+    where = f"tags.`{RUN_KEY_TAG}` = {quoted(key)}"
+    found = runs.search(server, ident, name, _MOST_RUNS, where=where, order=OLDEST_FIRST)
+    return min((run for run, _ in found), key=lambda run: (run.start_time, run.run_id), default=None)
 
 
 def _has_unique_names(server: Server) -> bool:
     """Tell whether of two experiments of one name MLflow refuses one, though both are created at the same instant."""
     folder = server.local is not None and server.database is None
     return not (folder or server.uri.startswith("databricks"))
-
-
-def _oldest(store: Store, experiment: str, key: str) -> RunInfo | None:
-    """Return the oldest run that is tagged with a run key."""
-    found = store.search(experiment, f"tags.`{RUN_KEY_TAG}` = {quoted(key)}", OLDEST_FIRST)
-    return min((run for run, _ in found), key=lambda run: (run.start_time, run.run_id), default=None)
 
 
 def _elect(store: Store, mine: RunInfo, key: str) -> RunInfo | None:
@@ -155,14 +151,14 @@ def _active(store: Store, ident: str) -> RunInfo | None:
     return None if run.lifecycle_stage == "deleted" else run
 
 
-def _create_or_join_oldest(store: Store, wanted: RunInfo, tags: Mapping[str, str], key: str) -> RunInfo:
+def _create_or_join_oldest(server: Server, wanted: RunInfo, tags: Mapping[str, str], key: str) -> RunInfo:
     """Create a run, and return the oldest that has the run key, where there can be no election.
 
     Another session may have joined a younger one meanwhile: it stays, as KILLED.
     """
-    tags = {**tags, RUN_KEY_TAG: key}
+    store, tags = open_store(server, create=True), {**tags, RUN_KEY_TAG: key}
     mine = store.create_run(wanted.experiment_id, wanted.run_name, tags, now())
-    run = _oldest(store, wanted.experiment_id, key) or mine
+    run = find(server, wanted.experiment_id, "", key) or mine
     if run.run_id != mine.run_id:
         store.end_run(mine.run_id, "KILLED", now())
     return run

@@ -80,9 +80,32 @@ class Key:
         return {found.name for found in self.client.search_experiments()}
 
 
+OWN, OTHER, THIRD = (f"{shared.SESSION_TAG}{name}" for name in ("own", "other", "third"))
+
+
 @pytest.fixture
 def key(address):
     return Key(address)
+
+
+@pytest.fixture
+def run(key):
+    """The run of the key, in which the session `OWN` is RUNNING."""
+    return key.join(key.record("own")).run_id
+
+
+@pytest.fixture
+def proxy(sqlite_server):
+    proxy = Proxy(sqlite_server[0].uri)
+    yield proxy
+    proxy.close()
+
+
+def joins_the_oldest(key):
+    """Two that come one after the other are in the first run, and no other is seen."""
+    first, second = key.join(), key.join()
+    assert first.run_id == second.run_id
+    assert [run.info.run_id for run in key.runs()] == [first.run_id]
 
 
 def test_whoever_starts_at_the_same_instant(key):
@@ -117,71 +140,58 @@ def test_a_deleted_run(key):
 
 
 @pytest.mark.parametrize("lost", range(8))
-def test_a_lost_answer(sqlite_server, lost):
+def test_a_lost_answer(proxy, lost):
     """Whichever it is, of the first session or of a second that stood for election too, one run is seen."""
-    proxy = Proxy(sqlite_server[0].uri)
     key, counts = Key(proxy.uri), iter(range(10**6))
     proxy.plan = lambda _, __: "lose" if next(counts) % 8 == lost else "pass"
     found = key.join_together(2)
     proxy.plan = lambda path, _: "pass"
     assert found == {run.info.run_id for run in key.runs()}
     assert len(found) == 1
-    proxy.close()
 
 
-def test_who_may_not_create_experiments(sqlite_server):
+def test_who_may_not_create_experiments(proxy):
     """The oldest run is the one; a younger one stays as KILLED, for others may have joined it meanwhile."""
-    proxy = Proxy(sqlite_server[0].uri)
     key = Key(proxy.uri)
     proxy.plan = lambda path, _: "403" if "experiments/create" in path else "pass"
-    first, second = key.join(), key.join()
-    assert first.run_id == second.run_id
-    assert [run.info.run_id for run in key.runs()] == [first.run_id]
-    proxy.close()
+    joins_the_oldest(key)
 
 
-def test_the_status_of_all(key):
+def test_the_status_of_all(key, run):
     """FAILED is stronger than KILLED, that than RUNNING, and only what all have finished is FINISHED."""
     states = ("FAILED", "KILLED", "RUNNING", "FINISHED")
-    run = key.join().run_id
-    (own,) = (tag for tag in key.client.get_run(run).data.tags if tag.startswith(shared.SESSION_TAG))
     for at, (first, second) in enumerate(product(states, states)):
-        shared.set_status(key.server, run, first, NOW + at, own)
-        shared.set_status(key.server, run, second, NOW + at, f"{shared.SESSION_TAG}other")
+        shared.set_status(key.server, run, first, NOW + at, OWN)
+        shared.set_status(key.server, run, second, NOW + at, OTHER)
         assert key.client.get_run(run).info.status == min(first, second, key=states.index), (first, second)
 
 
-def test_the_end_is_that_of_the_last(key):
+def test_the_end_is_that_of_the_last(key, run):
     """Though another session had failed before."""
-    run = key.join().run_id
-    (own,) = (tag for tag in key.client.get_run(run).data.tags if tag.startswith(shared.SESSION_TAG))
-    shared.set_status(key.server, run, "RUNNING", NOW, f"{shared.SESSION_TAG}other")
-    shared.set_status(key.server, run, "FAILED", NOW + 1, f"{shared.SESSION_TAG}other")
-    shared.set_status(key.server, run, "FINISHED", NOW + 2, own)
+    shared.set_status(key.server, run, "RUNNING", NOW, OTHER)
+    shared.set_status(key.server, run, "FAILED", NOW + 1, OTHER)
+    shared.set_status(key.server, run, "FINISHED", NOW + 2, OWN)
     info = key.client.get_run(run).info
     assert (info.status, info.end_time) == ("FAILED", NOW + 2)
 
 
-def test_what_was_said_before(key):
+def test_what_was_said_before(key, run):
     """A session that was tried again has the last word, whenever MLflow hears of what it said first."""
-    run = key.join().run_id
-    (own,) = (tag for tag in key.client.get_run(run).data.tags if tag.startswith(shared.SESSION_TAG))
-    assert shared.set_status(key.server, run, "FINISHED", NOW + 9, own)
+    assert shared.set_status(key.server, run, "FINISHED", NOW + 9, OWN)
     for status in ("RUNNING", "FAILED", "KILLED"):
-        assert not shared.set_status(key.server, run, status, NOW + 5, own)
+        assert not shared.set_status(key.server, run, status, NOW + 5, OWN)
     assert key.client.get_run(run).info.status == "FINISHED"
-    assert shared.set_status(key.server, run, "FAILED", NOW + 10, own)
+    assert shared.set_status(key.server, run, "FAILED", NOW + 10, OWN)
     assert key.client.get_run(run).info.status == "FAILED"
 
 
-def test_overruled(key):
+def test_overruled(key, run):
     """What somebody says by hand holds for all sessions; it says nothing of a run that is not shared."""
-    run = key.join().run_id
-    shared.set_status(key.server, run, "FAILED", NOW, f"{shared.SESSION_TAG}other")
+    shared.set_status(key.server, run, "FAILED", NOW, OTHER)
     assert shared.overrule(key.server, run, "FINISHED", NOW + 1)
     assert key.client.get_run(run).info.status == "FINISHED"
     assert not shared.overrule(key.server, run, "FINISHED", NOW + 2)
-    shared.set_status(key.server, run, "FINISHED", NOW + 3, f"{shared.SESSION_TAG}third")
+    shared.set_status(key.server, run, "FINISHED", NOW + 3, THIRD)
     assert key.client.get_run(run).info.status == "FINISHED"
     alone = key.client.create_run(key.experiment).info.run_id
     assert not shared.overrule(key.server, alone, "KILLED", NOW)
@@ -198,9 +208,8 @@ def test_an_own_run_with_points_is_not_thrown_away(key):
     assert {run.info.run_id for run in key.runs()} == {mine, elected}
 
 
-def test_who_may_not_delete_runs(sqlite_server):
+def test_who_may_not_delete_runs(proxy):
     """Whoever loses the election, or a run by a lost answer, leaves that one empty and KILLED, and joins."""
-    proxy = Proxy(sqlite_server[0].uri)
     key = Key(proxy.uri)
     proxy.plan = lambda path, _: "403" if "runs/delete" in path else "pass"
     (found,) = key.join_together(4)
@@ -210,27 +219,21 @@ def test_who_may_not_delete_runs(sqlite_server):
     states = {run.info.run_id: run.info.status for run in key.runs()}
     assert states.pop(found) == "RUNNING"
     assert set(states.values()) == {"KILLED"}
-    proxy.close()
 
 
 @pytest.mark.parametrize("seat", ["403", "no tags"])
-def test_an_election_that_cannot_be_read(sqlite_server, seat):
+def test_an_election_that_cannot_be_read(proxy, seat):
     """The oldest run is the one, and no other is seen."""
-    proxy = Proxy(sqlite_server[0].uri)
     key = Key(proxy.uri)
     name = f"{key.experiment}/{key.text}".encode()
     key.client.create_experiment(f"{shared.RUN_KEY_TAG}.{blake2b(name, digest_size=16).hexdigest()}")
     if seat == "403":
         proxy.plan = lambda path, _: "403" if "get-by-name" in path else "pass"
-    first, second = key.join(), key.join()
-    assert first.run_id == second.run_id
-    assert [run.info.run_id for run in key.runs()] == [first.run_id]
-    proxy.close()
+    joins_the_oldest(key)
 
 
-def test_a_loser_whose_winner_is_deleted(sqlite_server):
+def test_a_loser_whose_winner_is_deleted(proxy):
     """It has deleted its own run, and asks again: it makes another, and does not write to the deleted one."""
-    proxy = Proxy(sqlite_server[0].uri)
     key, record, faster = Key(proxy.uri), None, []
 
     def plan(path, _):
@@ -247,4 +250,3 @@ def test_a_loser_whose_winner_is_deleted(sqlite_server):
     found = key.join(record, new=False).run_id
     assert [run.info.run_id for run in key.runs()] == [found]
     assert key.join().run_id == found
-    proxy.close()
