@@ -10,22 +10,12 @@ from uuid import uuid4
 
 import pytest
 from mlflow import MlflowClient
+from support.exports import EXPORT, POINT
 from support.proxy import Proxy, always, from_batch
 
 REAL = Path(__file__).parent / "tracking/09_tracking"  # kedro-datasets 6 has written it, see write.py
 VERSIONS = sorted(path.name for path in (REAL / "metrics.json").iterdir())
 TABLES = ("experiments", "runs", "tags", "params", "metrics", "latest_metrics")
-POINT = {"value": 1.0, "step": 0, "timestamp": 1_700_000_000_000}
-EXPORT = {
-    "run_id": "0123456789abcdef0123456789abcdef",
-    "name": "a run",
-    "status": "FINISHED",
-    "start_time": 1_700_000_000_000,
-    "end_time": 1_700_000_001_000,
-    "tags": {"mlflow.user": "ann"},
-    "params": {},
-    "metrics": {"a": [POINT]},
-}
 
 
 def rows(store):

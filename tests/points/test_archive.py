@@ -6,23 +6,13 @@ import json
 import math
 
 import pytest
+from support.exports import EXPORT, POINT
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
 from kedro_mlflow_metrics.points.archive import exported, tracked
 
 VERSION = "2026-11-24T22.03.15.123Z"
 TIME = 1_795_557_795_123
-POINT = {"value": 1.0, "step": 0, "timestamp": 1_700_000_000_000}
-EXPORT = {
-    "run_id": "0123456789abcdef0123456789abcdef",
-    "name": "a run",
-    "status": "FINISHED",
-    "start_time": 1_700_000_000_000,
-    "end_time": 1_700_000_001_000,
-    "tags": {"mlflow.user": "ann"},
-    "params": {},
-    "metrics": {"a": [POINT]},
-}
 
 
 def metric(points):
