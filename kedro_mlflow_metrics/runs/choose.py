@@ -68,17 +68,16 @@ class Chooser:
         with lent(self.settings.variables()):
             elsewhere = active_elsewhere()
             given = self.request.parameters.get("mlflow_run_id") or (None if elsewhere else own("MLFLOW_RUN_ID"))
+            chosen: Chosen | None
             if given:
                 chosen = self._join(self.server, str(given))
             elif elsewhere:
                 chosen = self._join(replace(self.server, uri=elsewhere[0]), elsewhere[1])
             elif self.saves:
                 chosen = self._open()
-            elif (shared_run := self._shared()) is not None:
-                chosen = shared_run
             else:
-                return None
-        return chosen._replace(loan=self._lend(chosen.target))
+                chosen = self._shared()
+        return chosen and chosen._replace(loan=self._lend(chosen.target))
 
     def look_at(self, run_id: str, *, needed: bool) -> None:
         """Make sure that a run exists which an entry names itself, at any price if the pipeline loads from it."""
@@ -123,7 +122,8 @@ class Chooser:
         safe = {tag: safe_uri(text) for tag, text in record.tags.items()}
         local = Target(self.server, self.journal, replace(record, tags=safe), active=active)
         new = self.server.local if self.server.local and not self.server.local.exists() else None
-        note = Session(local.folder, local.record, owner=True, tag=tag)  # should this process die before the answer
+        # should this process die before the answer is here
+        note = Session(local.folder, local.record, owner=True, tag=tag)
         try:
             info = create(self.server, record, new=True)
         except TrackingError as exc:

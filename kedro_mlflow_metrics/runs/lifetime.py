@@ -249,12 +249,10 @@ def finish(run: OpenRun, status: str) -> None:
             _write_files(run)
         troubles = [end(target, run.notes[target], status) for target in run.others]
         if run.chosen:
-            if not any(
-                target.run.run_id == run.chosen.target.run.run_id for each in _open.value for target in each.targets
-            ):
-                active.deactivate(run.chosen.target.run)
-            system_metrics.stop(run.monitor)
             target = run.chosen.target
+            if target.run.run_id not in (other.run.run_id for each in _open.value for other in each.targets):
+                active.deactivate(target.run)
+            system_metrics.stop(run.monitor)
             note, owner = run.notes[target], run.chosen.owner
             troubles.append(end(target, note, status, owner=owner, pipelines=True, summary=run.summary))
             ended(target)

@@ -46,10 +46,10 @@ class RestStore:
             if exc.code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return Experiment(found["experiment_id"], found["lifecycle_stage"], _tags(found))
+        return Experiment(found["experiment_id"], found["lifecycle_stage"], _pairs(found, "tags"))
 
     def create_experiment(self, name: str, tags: Mapping[str, str] | None = None) -> str:
-        body = {"name": name, **_listed(tags)}
+        body = {"name": name, "tags": _listed(tags or {})}
         return str(self._ask("POST", "experiments/create", json=body)["experiment_id"])
 
     def delete_experiment(self, experiment_id: str) -> None:
@@ -61,7 +61,7 @@ class RestStore:
             "run_name": name,
             "start_time": start_time,
             "user_id": tags.get("mlflow.user", "unknown"),
-            **_listed(tags),
+            "tags": _listed(tags),
         }
         return _run(self._ask("POST", "runs/create", json=body)["run"])[0]
 
@@ -70,8 +70,7 @@ class RestStore:
 
     def described(self, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
         data = self._ask("GET", "runs/get", params={"run_id": run_id})["run"].get("data", {})
-        tags, params = ({each["key"]: each["value"] for each in data.get(kind, ())} for kind in ("tags", "params"))
-        return tags, params
+        return _pairs(data, "tags"), _pairs(data, "params")
 
     def search(self, experiment_id: str, where: str, order: str, most: int = 10, *, deleted: bool = False) -> Found:
         body = {
@@ -100,8 +99,7 @@ class RestStore:
         self._ask("POST", "runs/log-batch", data=text.encode(), extra_headers={"Content-Type": "application/json"})
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        body = {"run_id": run_id, "params": [{"key": key, "value": value} for key, value in params.items()]}
-        self._ask("POST", "runs/log-batch", json=body)
+        self._ask("POST", "runs/log-batch", json={"run_id": run_id, "params": _listed(params)})
 
     def history(self, run_id: str, key: str) -> Curve:
         pages: list[Curve] = []
@@ -206,16 +204,17 @@ class RestStore:
 
 def _run(data: Mapping[str, Any]) -> tuple[RunInfo, list[MetricPoint]]:
     about = data.get("data", {})
-    return to_run_info(data["info"], _tags(about)), list(map(_point, about.get("metrics", ())))
+    return to_run_info(data["info"], _pairs(about, "tags")), list(map(_point, about.get("metrics", ())))
 
 
-def _tags(data: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["key"]: tag.get("value", "") for tag in data.get("tags", ())}
+def _pairs(data: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """Read tags or parameters; MLflow leaves out those that there are none of, and a value that is empty."""
+    return {each["key"]: each.get("value", "") for each in data.get(kind, ())}
 
 
-def _listed(tags: Mapping[str, str] | None) -> dict[str, list[dict[str, str]]]:
-    """Spell tags as requests have them; none if there are none."""
-    return {"tags": [{"key": key, "value": value} for key, value in tags.items()]} if tags else {}
+def _listed(pairs: Mapping[str, str]) -> list[dict[str, str]]:
+    """Spell tags or parameters as requests have them."""
+    return [{"key": key, "value": value} for key, value in pairs.items()]
 
 
 def _point(data: Mapping[str, Any]) -> MetricPoint:
