@@ -119,8 +119,11 @@ def deliver(
         return None
     seconds = seconds_left()
     with folder.locked((LAST_SECONDS if seconds is None else seconds) if opener else 0) as right:
-        record = folder.read() if right else None
-        if record is None:
+        if not right:
+            return None
+        record = folder.read()
+        if record is None:  # its process has just removed all but the lock
+            folder.remove()
             return None
         if not (record.run_id or opener) and any(each.note.owner and not each.over for each in notes_in(folder)):
             return None  # its opener makes it

@@ -259,8 +259,9 @@ class RunFolder:
                     path.unlink(missing_ok=True)
             self.path.rmdir()
         except OSError:
-            if record is not None and self.path.exists():  # another process begins here at this moment
-                with suppress(OSError):
+            with suppress(OSError):
+                others = [path.name for path in self.path.iterdir() if path.name != "lock"]
+                if record is not None and others:  # another process begins here at this moment
                     self.put_first(record)
             return False
         return True

@@ -174,7 +174,8 @@ def set_status(server: Server, run_id: str, status: str, time: int, session: str
     """Set the status of a run; of one that sessions share, what one of them says and what they then say together.
 
     That is FAILED if one of them is, else KILLED if one is, else RUNNING if one is, else FINISHED. What a session has
-    said at a later time stays: then it was tried again, and this comes from before.
+    said at a later time stays: then it was tried again, and this comes from before. What it says already is not said
+    once more: whoever repeats it for the session could undo what that says itself in the same moment.
 
     Args:
         server: Where.
@@ -190,9 +191,9 @@ def set_status(server: Server, run_id: str, status: str, time: int, session: str
     if not session:
         store.end_run(run_id, status, time)
         return True
-    run, said = store.get_run(run_id)[0], word(status, time)
-    latest = _since(run.tags.get(session, "")) <= _since(said)
-    if latest:
+    now_says, said = store.get_run(run_id)[0].tags.get(session, ""), word(status, time)
+    latest = _since(now_says) <= _since(said)
+    if latest and now_says != said:
         store.set_tag(run_id, session, said)
     end_time = 0 if status == "RUNNING" else time
     for _ in range(_ATTEMPTS):  # as others do the same, look again after each change

@@ -28,8 +28,10 @@ from support.journal import (
     unwritable,
 )
 
-from kedro_mlflow_metrics.journal.folder import Journal
+from kedro_mlflow_metrics.delivery import leftovers
+from kedro_mlflow_metrics.journal.folder import Journal, RunFolder
 from kedro_mlflow_metrics.journal.session import Session, notes_in
+from kedro_mlflow_metrics.tracking.address import Server
 
 
 def test_broken_record(journal):
@@ -58,6 +60,27 @@ def test_half_of_a_replacement(journal):
     assert (folder.read(), half.exists()) == (RECORD, True)
     os.utime(half, (time.time() - 61,) * 2)
     assert folder.remove()
+    assert not folder.path.exists()
+
+
+def test_a_lock_alone(journal, mocker):
+    """Who comes to send while the process removes the folder does not bring the run back, to be made again."""
+    record, locked, rmdir = replace(RECORD, run_id="", local_id="new"), RunFolder.locked, Path.rmdir
+    folder = journal.of(record)
+    folder.write(record)
+
+    def remove(path):
+        (path / "lock").touch()  # by who comes at this moment
+        mocker.stopall()
+        rmdir(path)
+
+    def remove_first(self, seconds):
+        mocker.patch.object(Path, "rmdir", remove)
+        assert not folder.remove()
+        return locked(self, seconds)
+
+    mocker.patch.object(RunFolder, "locked", remove_first)
+    assert list(leftovers.deliver(folder, Server("http://nobody.invalid"))) == []
     assert not folder.path.exists()
 
 

@@ -185,6 +185,23 @@ def test_what_was_said_before(key, run):
     assert key.client.get_run(run).info.status == "FAILED"
 
 
+def test_what_is_repeated_for_a_session(key, run, mocker):
+    """Another process that says once more that it runs does not undo its end, though that is said at this moment."""
+    store = type(open_store(key.server))
+    real = store.get_run
+
+    def get_run(own, run_id):
+        found = real(own, run_id)
+        mocker.stopall()
+        shared.set_status(key.server, run, "FINISHED", NOW + 1, OWN)
+        return found
+
+    mocker.patch.object(store, "get_run", get_run)
+    assert shared.set_status(key.server, run, "RUNNING", NOW, OWN)
+    assert key.client.get_run(run).data.tags[OWN] == shared.word("FINISHED", NOW + 1)
+    assert key.client.get_run(run).info.status == "FINISHED"
+
+
 def test_overruled(key, run):
     """What somebody says by hand holds for all sessions; it says nothing of a run that is not shared."""
     shared.set_status(key.server, run, "FAILED", NOW, OTHER)
