@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
@@ -128,7 +129,7 @@ class Chooser:
             info = create(self.server, record, new=True)
         except TrackingError as exc:
             if self._must_raise(exc):
-                note.drop()
+                self._give_up(note, exc, shares=bool(key.key))
                 raise
             try:
                 local.folder.write(local.record)
@@ -147,6 +148,16 @@ class Chooser:
         other = Session(target.folder, target.record, owner=True, tag=tag)
         note.drop()
         return Chosen(target, owner=True, created=info.tags.get(JOURNAL_TAG) == record.local_id, note=other)
+
+    @staticmethod
+    def _give_up(note: Session, trouble: TrackingError, *, shares: bool) -> None:
+        """Take the note back, but where MLflow may have made the run for others: that this session failed waits."""
+        if not (shares and trouble.outage):
+            note.drop()
+            return
+        with suppress(JournalError):
+            note.end("FAILED", now(), trouble.reason)
+        note.leave()
 
     def _new_record(self, key: str, session: str) -> Record:
         """Say what a new run is to be."""

@@ -141,6 +141,22 @@ def test_a_run_that_is_made_too_late(bench, env):
     assert bench.folders == []
 
 
+@both
+def test_an_election_that_breaks_off(bench):
+    """With `on_failure: fail` the session stops; the run that it may have made does not stay RUNNING."""
+    bench.settings(on_failure="fail")
+    bench.proxy.plan = lambda path, _, body: "500" if "experiments/create" in path and b"run_key" in body else "pass"
+    assert bench.task(0).wait() == 1
+    assert bench.runs[0][2] == "RUNNING"
+    bench.proxy.plan = always("pass")
+    bench.sync()
+    assert states(bench) == ("FAILED", ["failed"])
+    assert (bench.task(0).wait(), bench.task(1).wait()) == (0, 0)
+    assert states(bench) == ("FINISHED", ["finished"] * 2)
+    assert stored(bench) == expected(0, 1)
+    assert bench.folders == []
+
+
 def test_the_last_word(bench):
     """`kedro metrics end` overrules what sessions have said, for good."""
     (bench.root / "fail-1").touch()
