@@ -59,6 +59,7 @@ class Size:
         rounds: Repetitions of the runs that log.
         loads: Repetitions of the loads.
         histories: What is loaded: how many keys of how many points.
+        runs: How many runs are looked at.
         curve: How many points each of ten curves has that kedro-mlflow logs; 0 leaves kedro-mlflow out.
         long: Whether it logs as many to a server; else a quarter.
     """
@@ -67,12 +68,13 @@ class Size:
     rounds: int
     loads: int
     histories: tuple[tuple[int, int], ...]
+    runs: int
     curve: int
     long: bool = False
 
 
-FULL = Size(5, 4, 2, ((1, 1000), (100, 1000), (MANY, 100)), 1000)
-QUICK = Size(1, 1, 1, ((1, 100), (30, 100)), 0)
+FULL = Size(5, 4, 2, ((1, 1000), (100, 1000), (MANY, 100)), 1000, 1000)
+QUICK = Size(1, 1, 1, ((1, 100), (30, 100)), 100, 0)
 
 
 # Environments and projects
@@ -391,9 +393,8 @@ def one_dataset(place: Place, size: Size, uri: str) -> Iterator[Row]:
         what: partial(place.ours.kedro, ours, "run", **env),
         by_hand: partial(place.ours.kedro, hand, "run", **env),
     }
-    if size is FULL:
-        compare(ways, 1)  # the experiment is there, all is compiled
-        ways["parts"] = breakdown
+    compare(ways, 1)  # the experiment is there, all is compiled
+    ways["parts"] = breakdown
     used = compare(ways, size.rounds)
     yield from rows(what, used[what], by_hand, used[by_hand], NEAR)
     for name, seconds in parts.items():
@@ -557,9 +558,9 @@ def fill_runs(path: Path, number: int, keys: int) -> str:
     return "looked at"
 
 
-def looking(server: Server, experiment: str, number: int, size: Size) -> Iterator[Row]:
+def looking(server: Server, experiment: str, size: Size) -> Iterator[Row]:
     """List and compare many runs, beside the search of MLflow's client for the same runs."""
-    here = Binding(server=server, experiment=experiment)
+    here, number = Binding(server=server, experiment=experiment), size.runs
     names = [f"latest~{at}" for at in range(number)]
 
     def listed() -> str:
@@ -574,7 +575,7 @@ def looking(server: Server, experiment: str, number: int, size: Size) -> Iterato
         return client.search_runs([client.get_experiment_by_name(experiment).experiment_id], max_results=number)
 
     ways = {name: partial(timed, way, 1) for name, way in (("runs", listed), ("compare", compared), ("", searched))}
-    figures = interleave(ways, size.loads)
+    figures = interleave(ways, size.starts)
     for name, promise in (("runs", 1.2), ("compare", 1.2)):
         what = f"{name}, all columns, {number:,} runs of 50 metrics"
         yield Row(what, figures[name], "MlflowClient.search_runs", figures[""], promise)
@@ -635,17 +636,17 @@ def main() -> int:
         report.section("worker processes", workers(place))
         here = Server(f"sqlite:///{folder}/loads.db")
         report.section("load: SQLite in process", loads(here, folder, filled, size))
-        experiment = fill_runs(folder / "loads.db", MANY, 50)
-        report.section("looking at many runs: SQLite in process", looking(here, experiment, MANY, size))
+        experiment = fill_runs(folder / "loads.db", size.runs, 50)
+        report.section("looking at many runs: SQLite in process", looking(here, experiment, size))
         with mlflow_server(folder / "server", folder / "loads.db") as (real, _):
             server = Server(real.uri)
             report.section("requests of kedro run, three metrics datasets", requests_of_a_run(place, real.uri))
             report.section("requests of a load", requests_of_loads(real.uri, folder, filled))
             report.section("load: mlflow server on SQLite", loads(server, folder, filled, size))
-            report.section("looking at many runs: mlflow server on SQLite", looking(server, experiment, MANY, size))
-            report.section("requests of looking", requests_of_looking(real.uri, experiment, MANY))
-            report.section("one metrics dataset: mlflow server on SQLite", one_dataset(place, size, real.uri))
+            report.section("looking at many runs: mlflow server on SQLite", looking(server, experiment, size))
+            report.section("requests of looking", requests_of_looking(real.uri, experiment, size.runs))
             if size.curve:
+                report.section("one metrics dataset: mlflow server on SQLite", one_dataset(place, size, real.uri))
                 report.section(
                     "beside kedro-mlflow: mlflow server on SQLite", beside_kedro_mlflow(place, size, real.uri)
                 )
