@@ -19,9 +19,11 @@ from support.server import MlflowServer, command_server, mlflow_server, uncovere
 FOREIGN = ("MLFLOW_", "KUBEFLOW", "AIRFLOW", "KEDRO_")
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment() -> None:
-    """No test sees the developer's own MLflow or what another test set, and none sends telemetry."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """No test or fixture sees the developer's own MLflow, or what another test set; none sends telemetry."""
+    if "mlflow" in sys.modules:  # an old one keeps the address in the environment then
+        sys.modules["mlflow"].set_tracking_uri(None)
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
     for name in ("KEDRO_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):

@@ -232,7 +232,6 @@ def test_without_a_pipeline(store, tmp_path):
     """In a notebook the file is written at the end of a save, anew for another run."""
     import mlflow
 
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(store.uri)
     path = tmp_path / "m.json"
     try:
@@ -243,7 +242,7 @@ def test_without_a_pipeline(store, tmp_path):
         with mlflow.start_run():
             MlflowMetricsDataSet(prefix="model", filepath=path).save({"c": 4})
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)
     assert first == {"metrics": [{"name": "b", "numberValue": 3}, {"name": "model-a", "numberValue": 1}]}
     assert json.loads(path.read_bytes()) == {"metrics": [{"name": "model-c", "numberValue": 4}]}
 
