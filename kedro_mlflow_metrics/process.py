@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-__all__ = ["LAST_SECONDS", "Own", "at_end", "catch_sigterm", "filtered", "inherited_lock", "now", "seconds_left"]
+__all__ = [
+    "LAST_SECONDS",
+    "Own",
+    "at_end",
+    "catch_sigterm",
+    "filtered",
+    "inherited_lock",
+    "last_seconds",
+    "now",
+    "seconds_left",
+]
 
 log = logging.getLogger("kedro.mlflow_metrics")
 LAST_SECONDS = 10.0  # that the end of a process may take to send what waits
@@ -141,6 +151,12 @@ def _finish() -> None:
 def seconds_left() -> float | None:
     """Return how long the end of the process may still take; None while it goes on."""
     return None if _end.deadline is None else max(0.0, _end.deadline - time.monotonic())
+
+
+def last_seconds() -> float:
+    """Return how long the end of a run may wait for MLflow: no longer than that of the process."""
+    left = seconds_left()
+    return LAST_SECONDS if left is None else left
 
 
 def catch_sigterm(*, catch: bool) -> None:

@@ -13,7 +13,7 @@ from kedro_mlflow_metrics.errors import MetricsError, TrackingError
 from kedro_mlflow_metrics.journal.disk import is_locked
 from kedro_mlflow_metrics.journal.points_file import PointsFile, put_back_refused, waiting_points
 from kedro_mlflow_metrics.journal.session import notes_in
-from kedro_mlflow_metrics.process import LAST_SECONDS, now, seconds_left
+from kedro_mlflow_metrics.process import last_seconds, now
 from kedro_mlflow_metrics.tracking import runs, shared
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ def deliver(
     """
     if folder.read() is None:
         return None
-    seconds = seconds_left()
-    with folder.locked((LAST_SECONDS if seconds is None else seconds) if opener else 0) as right:
+    with folder.locked(last_seconds() if opener else 0) as right:
         if not right:
             return None
         record = folder.read()

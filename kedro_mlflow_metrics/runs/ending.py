@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics import process
 from kedro_mlflow_metrics.delivery import clock, leftovers
 from kedro_mlflow_metrics.delivery.read import latest_of
-from kedro_mlflow_metrics.errors import JournalError, MetricsError, counted
+from kedro_mlflow_metrics.delivery.sender import pause_after
+from kedro_mlflow_metrics.errors import JournalError, MetricsError, TrackingError, counted
 from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.points.curves import count
 from kedro_mlflow_metrics.process import now
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.journal.folder import Record
     from kedro_mlflow_metrics.journal.session import Session
     from kedro_mlflow_metrics.runs.summary import Summary
+    from kedro_mlflow_metrics.tracking.address import Server
 
 __all__ = ["end"]
 
@@ -87,31 +91,20 @@ def end(  # noqa: PLR0913 - what is known of an end
 def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsError | None:
     """Send what waits of a run, this process's and its dead workers', and set its status if this process opened it.
 
-    Returns why something is left.
+    An outage that comes only with the status is tried once more. Returns why something is left.
     """
-    end_time, folder, server = now(), target.folder, target.server
+    end_time = now()
     status = status if owner else ""
+    settle = partial(_settle, target, note, status, end_time, owner=owner)
     trouble: MetricsError | None = clock.close(target)
-    seconds = process.seconds_left()
-    if seconds is not None:
-        server = replace(server, timeout=max(0.1, min(server.timeout, seconds)))
-    try:
-        if trouble is None and _waits_for_nobody(target, note):
-            shared.set_status(server, target.record.run_id, status, end_time, note.tag)
-            note.drop()
-            return None
-        with suppress(JournalError):
-            note.end(status, end_time)
-        if trouble is None and folder.read() is not None:
-            if _result(leftovers.deliver(folder, server, opener=True)) is None and folder.read() is not None:
-                trouble = JournalError("another process is sending them")
-        elif trouble is None and owner:  # nothing can be written here
-            shared.set_status(server, target.record.run_id, status, end_time, note.tag)
-    except MetricsError as exc:
-        trouble = exc
+    if trouble is None and (trouble := settle()) is not None and isinstance(trouble, TrackingError) and trouble.outage:
+        pause = pause_after(1, trouble.retry_after)
+        if pause < process.last_seconds():
+            time.sleep(pause)
+            trouble = settle()
     if trouble is not None and owner and target.journal.fail and target.record.run_id:
         with suppress(MetricsError):  # then the end is noted, as the points are
-            shared.set_status(server, target.record.run_id, "FAILED", end_time, note.tag)
+            shared.set_status(_server(target), target.record.run_id, "FAILED", end_time, note.tag)
             status = ""
     if trouble is not None:
         try:
@@ -120,6 +113,34 @@ def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsE
             trouble = exc
     note.leave()
     return trouble
+
+
+def _settle(target: Target, note: Session, status: str, end_time: int, *, owner: bool) -> MetricsError | None:
+    """Tell MLflow how a run has ended, after what dead workers left of it; return why that waits."""
+    folder, server = target.folder, _server(target)
+    try:
+        if _waits_for_nobody(target, note):
+            shared.set_status(server, target.record.run_id, status, end_time, note.tag)
+            note.drop()
+            return None
+        with suppress(JournalError):
+            note.end(status, end_time)
+        if folder.read() is None:
+            if owner:  # nothing can be written here
+                shared.set_status(server, target.record.run_id, status, end_time, note.tag)
+        elif _result(leftovers.deliver(folder, server, opener=True)) is None and folder.read() is not None:
+            return JournalError("another process is sending them")
+    except MetricsError as exc:
+        return exc
+    return None
+
+
+def _server(target: Target) -> Server:
+    """Return the address of a run; at the end of the process a request may take no longer than that."""
+    seconds = process.seconds_left()
+    if seconds is None:
+        return target.server
+    return replace(target.server, timeout=max(0.1, min(target.server.timeout, seconds)))
 
 
 def _waits_for_nobody(target: Target, note: Session) -> bool:

@@ -157,6 +157,19 @@ def test_an_election_that_breaks_off(bench):
     assert bench.folders == []
 
 
+@pytest.mark.parametrize("env", [AIRFLOW, {}], ids=["shared", "alone"])
+def test_an_end_that_does_not_get_through(bench, env):
+    """It is tried once more: the machine and its journal may be gone a moment later."""
+    faults = iter(["503"])
+    bench.proxy.plan = lambda _path, _, body: next(faults, "pass") if b"FINISHED" in body.upper() else "pass"
+    command = bench.task(0, env)
+    assert command.wait() == 0
+    assert next(faults, None) is None
+    assert said(command.output, "ERROR") == []
+    assert bench.runs[0][2] == "FINISHED"
+    assert bench.folders == []
+
+
 def test_the_last_word(bench):
     """`kedro metrics end` overrules what sessions have said, for good."""
     (bench.root / "fail-1").touch()
