@@ -15,11 +15,12 @@ server_venv = $(if $(filter newest,$(1)),.venv,$(if $(filter 2.18.0,$(1)),.venv-
 NO_VENV := { echo "Python could not make an environment. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-servers test-kubeflow test-engines test-browser package docs pictures bench bench-quick lint clean
+.PHONY: help demo test coverage test-oldest test-servers test-kubeflow test-engines test-browser package docs pictures bench bench-quick lint clean
 
 help:
 	@echo "make demo           make a project from the starter, run it, then show what MLflow holds"
 	@echo "make test           run the tests"
+	@echo "make coverage       run them, and say which lines none of them reaches; half as long again"
 	@echo "make test-oldest    run the tests on the oldest supported Kedro and MLflow"
 	@echo "make test-servers   lose answers of MLflow servers of other versions: $(SERVERS)"
 	@echo "make test-kubeflow  run the tests inside the tools of Kubeflow Pipelines 1 and 2"
@@ -39,8 +40,11 @@ demo: demo/.stamp
 test: .venv/.stamp .peer/.stamp
 	$(BIN)/python -m pytest
 
+coverage: .venv/.stamp .peer/.stamp
+	$(BIN)/python -m pytest --cov
+
 test-oldest: .venv-oldest/.stamp
-	$(OLDEST)/python -m pytest -m "not newest and not minutes" --no-cov
+	$(OLDEST)/python -m pytest -m "not newest and not minutes"
 
 test-servers: .venv/.stamp $(foreach version,$(SERVERS),$(call server_venv,$(version))/.stamp)
 	SERVER_PYTHONS="$(foreach version,$(SERVERS),$(version)=$(call server_venv,$(version))/bin/python)" \
