@@ -91,17 +91,21 @@ def end(  # noqa: PLR0913 - what is known of an end
 def _end(target: Target, note: Session, status: str, *, owner: bool) -> MetricsError | None:
     """Send what waits of a run, this process's and its dead workers', and set its status if this process opened it.
 
-    An outage that comes only with the status is tried once more. Returns why something is left.
+    If MLflow does not answer only now, it is asked once more, within the seconds that an end may take. Returns why
+    something is left.
     """
     end_time = now()
     status = status if owner else ""
-    settle = partial(_settle, target, note, status, end_time, owner=owner)
     trouble: MetricsError | None = clock.close(target)
-    if trouble is None and (trouble := settle()) is not None and isinstance(trouble, TrackingError) and trouble.outage:
-        pause = pause_after(1, trouble.retry_after)
-        if pause < process.last_seconds():
-            time.sleep(pause)
-            trouble = settle()
+    if trouble is None:
+        settle = partial(_settle, target, note, status, end_time, owner=owner)
+        last_try = time.monotonic() + process.last_seconds()
+        trouble = settle()
+        if isinstance(trouble, TrackingError) and trouble.outage:
+            pause = pause_after(1, trouble.retry_after)
+            if time.monotonic() + pause < last_try:
+                time.sleep(pause)
+                trouble = settle()
     if trouble is not None and owner and target.journal.fail and target.record.run_id:
         with suppress(MetricsError):  # then the end is noted, as the points are
             shared.set_status(_server(target), target.record.run_id, "FAILED", end_time, note.tag)
