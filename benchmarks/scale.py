@@ -62,7 +62,7 @@ class Size:
 
 
 FULL = Size(rounds=3, workers=(1, 2, 4), writers=(1, 2, 4, 8, 16), points=16_000, grown=3 * MILLION, tasks=1000)
-QUICK = Size(rounds=1, workers=(), writers=(1, 4), points=4_000, grown=0, tasks=20)
+QUICK = Size(rounds=1, workers=(), writers=(1, 4), points=4_000, grown=0, tasks=50)
 
 
 # Writing

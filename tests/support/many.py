@@ -40,7 +40,7 @@ class Case:
         down: From when to when the server is away, in seconds.
         fault: What it does then: it refuses connections, hangs, or answers 503 with ``Retry-After``.
         retry_after: That, in seconds.
-        per_request: Seconds that the server takes for a request,
+        per_request: Seconds that the server takes for a request, as measured by benchmarks/scale.py,
         per_point: and for each of its points besides.
         timeout: The setting of that name.
     """
@@ -52,8 +52,8 @@ class Case:
     down: tuple[float, float] = (60.0, 360.0)
     fault: str = "refuse"
     retry_after: float = 0.0
-    per_request: float = 0.008
-    per_point: float = 0.00014
+    per_request: float = 0.011
+    per_point: float = 0.00011
     timeout: float = 10.0
 
     @classmethod
