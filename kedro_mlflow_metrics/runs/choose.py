@@ -151,7 +151,7 @@ class Chooser:
 
     @staticmethod
     def _give_up(note: Session, trouble: TrackingError, *, shares: bool) -> None:
-        """Take the note back, but where MLflow may have made the run for others: that this session failed waits."""
+        """Take the note back; but where MLflow may have made the run for others, leave word there that it failed."""
         if not (shares and trouble.outage):
             note.drop()
             return
