@@ -19,6 +19,8 @@ from kedro_mlflow_metrics.errors import MetricsError, one_line_exit
 from kedro_mlflow_metrics.journal.folder import Journal
 
 if TYPE_CHECKING:
+    from kedro.framework.startup import ProjectMetadata
+
     from kedro_mlflow_metrics.project.binding import Binding
     from kedro_mlflow_metrics.project.context import Project
     from kedro_mlflow_metrics.views.tables import Display, Table
@@ -36,7 +38,7 @@ def in_project(command: Command) -> Command:
     @click.option("--env", "-e", default=None, help="Kedro environment whose settings and credentials are used.")
     @click.pass_obj  # type: ignore[arg-type] # click's type does not know what `wraps` returns
     @wraps(command)
-    def called(metadata: Any, env: str | None, **options: Any) -> Any:  # noqa: ANN401 - kedro's ProjectMetadata
+    def called(metadata: ProjectMetadata | None, env: str | None, **options: object) -> object:
         with one_line():
             return command(_here(metadata, env), **options)
 
@@ -56,7 +58,7 @@ def one_line() -> Iterator[None]:
         raise click.ClickException(f"{exc.filename}: {exc.strerror}") from exc
 
 
-def _here(metadata: Any, env: str | None) -> Binding:  # noqa: ANN401 - kedro's ProjectMetadata, or None
+def _here(metadata: ProjectMetadata | None, env: str | None) -> Binding:
     """Return MLflow and the journal of the project, or of this folder if there is no project."""
     with _reading():
         project = project_of(metadata, env)
@@ -115,7 +117,15 @@ def looking(command: Command) -> Command:
     @click.option("--env", "-e", default=None, help="Kedro environment whose settings and credentials are used.")
     @click.pass_obj  # type: ignore[arg-type] # click's type does not know what `wraps` returns
     @wraps(command)
-    def called(metadata: Any, env: str | None, experiment: str, *, as_json: bool, as_md: bool, **options: Any) -> Any:  # noqa: ANN401 - kedro's ProjectMetadata
+    def called(
+        metadata: ProjectMetadata | None,
+        env: str | None,
+        experiment: str,
+        *,
+        as_json: bool,
+        as_md: bool,
+        **options: object,
+    ) -> object:
         if as_json and as_md:
             raise click.UsageError("--json and --md exclude each other")
         with one_line():
@@ -138,7 +148,7 @@ def matching(globs: Sequence[str]) -> Callable[[str], bool]:
     return lambda key: not globs or any(fnmatchcase(key, glob) for glob in globs)
 
 
-def project_of(metadata: Any, env: str | None) -> Project:  # noqa: ANN401 - kedro's ProjectMetadata, or None
+def project_of(metadata: ProjectMetadata | None, env: str | None) -> Project:
     """Read the project's context, which runs nothing and builds no dataset; without Kedro's command find it first.
 
     A folder in a project is taken for itself while its own journal holds what a script has left there.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kedro_mlflow_metrics.cli.common import one_line, project_of
+
+if TYPE_CHECKING:
+    from kedro.framework.startup import ProjectMetadata
 
 __all__ = ["init"]
 
@@ -60,7 +63,7 @@ SETTINGS = """\
 
 @click.command()
 @click.pass_obj
-def init(metadata: Any) -> None:  # noqa: ANN401 - kedro's ProjectMetadata, or None
+def init(metadata: ProjectMetadata | None) -> None:
     """Write a settings file that has every setting as a comment, and keep local stores out of Git.
 
     The file is conf/base/kedro_mlflow_metrics.yml; the lines go to .gitignore. What is there already is left as it is.
