@@ -60,7 +60,7 @@ class Size:
         loads: Repetitions of the loads.
         histories: What is loaded: how many keys of how many points.
         runs: How many runs are looked at.
-        curve: How many points each of ten curves has that kedro-mlflow logs; 0 leaves kedro-mlflow out.
+        curve: How many points each of ten curves has that kedro-mlflow logs.
         long: Whether it logs as many to a server; else a quarter.
     """
 
@@ -645,7 +645,7 @@ def main() -> int:
             report.section("load: mlflow server on SQLite", loads(server, folder, filled, size))
             report.section("looking at many runs: mlflow server on SQLite", looking(server, experiment, size))
             report.section("requests of looking", requests_of_looking(real.uri, experiment, size.runs))
-            if size.curve:
+            if size is FULL:
                 report.section("one metrics dataset: mlflow server on SQLite", one_dataset(place, size, real.uri))
                 report.section(
                     "beside kedro-mlflow: mlflow server on SQLite", beside_kedro_mlflow(place, size, real.uri)
