@@ -82,12 +82,13 @@ def spark(line: Line) -> str:
     steps, values = line.steps, line.values
     if len(values) < 2:  # noqa: PLR2004 - one is no curve
         return ""
-    low, high, mean = min(values), max(values), math.fsum(value / len(values) for value in values)
+    low, high = min(values), max(values)
+    half_mean = math.fsum(value / 2 / len(values) for value in values)  # no sum of halves leaves the range of floats
     length, width = steps[-1] - steps[0] + 1, min(_SPARKS, len(values))
     peaks: dict[int, float] = {}
     for step, value in zip(steps, values, strict=True):
         at = (step - steps[0]) * width // length
-        if abs(value / 2 - mean / 2) >= abs(peaks.get(at, mean) / 2 - mean / 2):
+        if at not in peaks or abs(value / 2 - half_mean) >= abs(peaks[at] / 2 - half_mean):
             peaks[at] = value
     bars = ""
     for at in range(width):

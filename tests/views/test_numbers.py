@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kedro_mlflow_metrics.points.series import Line
@@ -96,6 +97,7 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(st.lists(FLOATS, min_size=2, max_size=50))
+@example([sys.float_info.max] * 3)
 def test_a_sparkline_shows_the_highest_or_the_lowest(values):
     """A character per stretch; the value that is farthest from all others is a full bar, or none."""
     text = spark(line(values))
