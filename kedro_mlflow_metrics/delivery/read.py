@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.delivery.clock import flush
 from kedro_mlflow_metrics.delivery.target import Target
@@ -15,7 +16,7 @@ from kedro_mlflow_metrics.journal.points_file import waiting_points
 from kedro_mlflow_metrics.journal.session import notes_in
 from kedro_mlflow_metrics.points.forms import last_finite, later, unclamped
 from kedro_mlflow_metrics.tracking.connect import open_store
-from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, quoted
+from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, RunInfo, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,7 +31,8 @@ __all__ = ["Snapshot", "in_journal", "last_points", "latest_of", "load", "run_be
 _RETRIES = 3
 
 
-class Snapshot(NamedTuple):
+@dataclass(frozen=True)
+class Snapshot:
     """A run as it stood when it was looked at."""
 
     target: Target
@@ -42,7 +44,7 @@ class Snapshot(NamedTuple):
     latest: Mapping[str, MetricPoint]  # of each key, points that wait included
     away: bool = False  # whether only the journal was looked at
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, float]:
         """The latest value of each key, in the order of the keys."""
         return {key: unclamped(self.latest[key].value) for key in sorted(self.latest)}
@@ -58,11 +60,12 @@ def snapshots(server: Server, journal: Journal, found: Found, known: Iterable[Sn
         known: What `in_journal` returned before MLflow was asked: what has left the journal since is in MLflow.
     """
     waiting = {each.run_id: each.latest.values() for each in known}
+    common = Target.of(server, journal, RunInfo("")).record  # once: it looks at the disk
     seen = []
     for info, points in found:
         latest = {point.key: point for point in points}
         _add(latest, waiting.get(info.run_id, ()))
-        target = Target.of(server, journal, info)
+        target = Target.of(server, journal, info, common)
         times = info.start_time, info.end_time
         seen.append(Snapshot(target, info.run_id, info.run_name, info.status, *times, latest))
     return seen
