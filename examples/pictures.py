@@ -51,9 +51,9 @@ def terminal(command: list[object], folder: Path, columns: int) -> str:
     return shown.decode().replace("\r\n", "\n")
 
 
-def draw(name: str, title: str, shown: str, columns: int, last: int) -> None:
-    """Draw the last lines of a terminal."""
-    lines = [line.rstrip() for line in shown.rstrip().split("\n")][-last:]
+def draw(name: str, title: str, shown: str, columns: int) -> None:
+    """Draw what a terminal shows."""
+    lines = [line.rstrip() for line in shown.rstrip().split("\n")]
     console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text.from_ansi("\n".join(lines)), soft_wrap=True)
     console.save_svg(str(HERE / name), title=title)
@@ -135,17 +135,17 @@ def main() -> None:
             show(page, link, CHARTS)
             page.screenshot(path=HERE / "charts-slash.png")
         dot, shown = run_example(folder, ".", "dot")
-        draw("run.svg", "kedro run", shown, 100, 7)
+        draw("run.svg", "kedro run", table(shown), 100)
         terminal([BIN / "kedro", "run", "--params", "network.epochs=40,network.hidden_units=64"], dot, 100)
         shown = terminal([BIN / "kedro", "run", "--params", "network.epochs=30"], dot, 100)
-        draw("summary.svg", "kedro run", shown, 100, 19)
+        draw("summary.svg", "kedro run", table(shown), 100)
         metrics = [BIN / "python", "-m", "kedro_mlflow_metrics"]
         runs = terminal([*metrics, "runs", "--sort", "test.accuracy"], dot, 100)
         compared = terminal([*metrics, "compare", "--changed"], dot, 100)
         prompts = "$ kedro metrics runs --sort test.accuracy\n", "\n$ kedro metrics compare --changed\n"
-        draw("views.svg", "kedro metrics", f"{prompts[0]}{table(runs)}{prompts[1]}{table(compared)}", 100, 60)
+        draw("views.svg", "kedro metrics", f"{prompts[0]}{table(runs)}{prompts[1]}{table(compared)}", 100)
         plotted = terminal([*metrics, "plot", "latest~1", "latest", "--only", "training_metrics.loss"], dot, 100)
-        draw("plot.svg", "kedro metrics plot", plotted[plotted.index("━") - 5 :], 100, 14)
+        draw("plot.svg", "kedro metrics plot", plotted[plotted.index("━") - 5 :], 100)
         show_elsewhere(dot)
         show_in_viz(dot)
         with pages(dot, "latest") as link, browser_page(1200, 640) as page:

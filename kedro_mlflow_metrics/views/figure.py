@@ -22,6 +22,8 @@ _MARKED = 50  # points of a line that have a mark each
 _CHART, _GAP, _LINE, _TOP, _BOTTOM = 220, 76, 28, 80, 40  # pixels: heights of a chart, between two, of a table's line
 _BETWEEN = 0.08  # of the width
 _PICTURE = 60  # charts in one PNG
+# Kedro-Viz draws the first axes its own way, and those only
+_UNUSED = {"xaxis": {"visible": False}, "yaxis": {"visible": False}}
 _GRID = {"showgrid": True, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
 
 
@@ -45,17 +47,18 @@ def figure(drawings: Sequence[Drawing], columns: int = 2, single: Table | None =
         "hovermode": "x unified",
         "legend": {"orientation": "h", "y": 1 + _LINE / inner, "yanchor": "bottom", "x": 0},
         "annotations": [],
+        **_UNUSED,
     }
     data: list[dict[str, Any]] = []
     named: set[str] = set()
     width = (1 - _BETWEEN * (columns - 1)) / columns
     for at, drawing in enumerate(drawings):
         row, column = divmod(at, columns)
-        number = (at + 1) % len(drawings)  # the first axes, which Kedro-Viz draws its own way, are the last chart's
-        axis, left = str(number + 1) if number else "", column * (width + _BETWEEN)
+        axis, left = at + 2, column * (width + _BETWEEN)
         high = 1 - row * (_CHART + _GAP) / inner
         low = max(0.0, high - _CHART / inner)
-        shared = {"matches": "x", "showticklabels": False} if columns == 1 and axis else {}
+        lowest = len(drawings) + 1
+        shared = {"matches": f"x{lowest}", "showticklabels": False} if columns == 1 and axis < lowest else {}
         layout[f"xaxis{axis}"] = {"domain": [left, left + width], "anchor": f"y{axis}", **shared, **_GRID}
         shown_as = {"tickformat": ".1%"} if drawing.share else {}
         layout[f"yaxis{axis}"] = {"domain": [low, high], "anchor": f"x{axis}", **shown_as, **_GRID}
@@ -107,9 +110,8 @@ def _table(table: Table, height: float) -> dict[str, Any]:
 
 def note(text: str) -> dict[str, Any]:
     """Return a figure that says something instead of showing something."""
-    nothing = {"visible": False}
     said = {"text": escape(text), "showarrow": False, "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
-    return {"data": [], "layout": {"height": 120, "xaxis": nothing, "yaxis": nothing, "annotations": [said]}}
+    return {"data": [], "layout": {"height": 120, **_UNUSED, "annotations": [said]}}
 
 
 def as_page(drawings: Sequence[Drawing], title: str) -> str:

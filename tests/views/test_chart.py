@@ -67,19 +67,20 @@ def test_several_charts():
 
 
 def test_a_figure():
-    """Each curve in full, on axes of its own; a run has one colour everywhere and one place in the legend."""
+    """Each curve in full, on axes of its own and not the first; a run has one colour and one place in the legend."""
     single = Table(("metric", "one"), [("<b>", "1")])
     made = figure([Drawing("<a>", [("one", DOWN), ("two", UP)]), Drawing("b", [("two", UP)], share=True)], 1, single)
     curves = [trace for trace in made["data"] if trace["type"] == "scatter"]
     assert [(trace["name"], trace["xaxis"], trace["showlegend"]) for trace in curves] == [
         ("one", "x2", True),
         ("two", "x2", True),
-        ("two", "x", False),
+        ("two", "x3", False),
     ]
     assert curves[1]["line"] == curves[2]["line"] != curves[0]["line"]
     assert curves[0]["y"] == list(DOWN.values) and curves[0]["x"] == list(DOWN.steps)
-    assert made["layout"]["yaxis"]["tickformat"] == ".1%"
-    domains = [made["layout"][axis]["domain"] for axis in ("yaxis2", "yaxis")] + [made["data"][-1]["domain"]["y"]]
+    assert made["layout"]["yaxis3"]["tickformat"] == ".1%"
+    assert made["layout"]["yaxis"] == made["layout"]["xaxis"] == {"visible": False}
+    domains = [made["layout"][axis]["domain"] for axis in ("yaxis2", "yaxis3")] + [made["data"][-1]["domain"]["y"]]
     assert all(0 <= low < high <= 1 for low, high in domains)
     assert domains[0][0] > domains[1][1] > domains[1][0] > domains[2][1]  # one below the other
     assert "<b>&lt;a&gt;</b>" in json.dumps(made) and made["data"][-1]["cells"]["values"][0] == ["&lt;b&gt;"]
