@@ -47,6 +47,10 @@ def test_the_page(tmp_path, store):
         if path:
             assert (folder / path[1]).parent.is_dir()
             (folder / path[1]).write_text(text)
+        elif language == "python":  # the node of the last step
+            names = {}
+            exec(text, names)
+            assert names["report"]({"accuracy": 0.5}) == "accuracy 50.0%"
         elif language == "console":
             for command in re.findall(r"^\$ (.+)$", text, re.MULTILINE):
                 done.append(command)
