@@ -22,6 +22,7 @@ __all__ = ["Archived", "exported", "is_version", "of_version", "tracked"]
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _FIELDS = ("run_id", "name", "status", "start_time", "end_time", "tags", "params", "metrics")
 _SPELT = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_TOO_DEEP = "its groups stand too deep in each other"
 _VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{1,6}Z")
 
 
@@ -69,7 +70,7 @@ def _object(text: str | bytes) -> dict[str, Any]:
     except ValueError as exc:  # not UTF-8
         fail("the file", f"it is no JSON: {exc}", exc)
     except RecursionError:
-        fail("the file", "its groups stand too deep in each other")
+        fail("the file", _TOO_DEEP)
     if not isinstance(data, dict):
         fail("the file", f"it holds {shown(data)}; accepted: an object")
     return data
@@ -143,7 +144,11 @@ def tracked(text: str | bytes, version: str, prefix: str, *, numbers: bool = Fal
     time = _time_of(version)
     found: dict[str, Curve] = {}
     names: dict[str, str] = {}
-    for name, values in _leaves(_object(text), "", numbers=numbers):
+    try:
+        leaves = list(_leaves(_object(text), "", numbers=numbers))
+    except RecursionError:
+        fail("the file", _TOO_DEEP)
+    for name, values in leaves:
         key = prefix + logged_as(name, prefix)
         if names.setdefault(key, name) != name or name in found:
             fail(f"metric {name!r}", f"MLflow does not tell it from {names[key]!r}, both are {key!r}")
