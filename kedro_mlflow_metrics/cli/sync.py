@@ -81,8 +81,10 @@ def _send(
                 if isinstance(exc, TrackingError) and exc.outage:
                     down.add(there)
                 continue
-            if not quiet:
-                click.echo(f"{each.title}: {counted(sent, 'point')} sent{_remainder(leftovers.look_at(each.folder))}")
+            if each.something and not quiet:
+                points = sent or each.points or each.refused or each.damaged
+                told = counted(sent, "point") if points else "no points waited, its status was"
+                click.echo(f"{each.title}: {told} sent{_remainder(leftovers.look_at(each.folder))}")
 
 
 def _remainder(waiting: Waiting) -> str:

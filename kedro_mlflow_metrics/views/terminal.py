@@ -220,12 +220,12 @@ def redrawn() -> Iterator[Callable[[Sequence[Drawing]], None]]:
 
 
 def progress_bar(*, disable: bool = False) -> Progress:
-    """Return a bar on standard error that goes when it is done; it counts points."""
+    """Return a bar on standard error, if that is a terminal, which goes when it is done; it counts points."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=disable)
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=disable or not sys.stderr.isatty())
 
 
 @contextmanager

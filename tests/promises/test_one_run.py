@@ -149,7 +149,8 @@ def test_an_election_that_breaks_off(bench):
     assert bench.task(0).wait() == 1
     assert bench.runs[0][2] == "RUNNING"
     bench.proxy.plan = always("pass")
-    bench.sync()
+    *_, line = bench.sync().splitlines()
+    assert line.endswith(": no points waited, its status was sent")
     assert states(bench) == ("FAILED", ["failed"])
     assert (bench.task(0).wait(), bench.task(1).wait()) == (0, 0)
     assert states(bench) == ("FINISHED", ["finished"] * 2)
