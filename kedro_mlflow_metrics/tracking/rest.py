@@ -41,7 +41,7 @@ class RestStore:
 
     def experiment(self, name: str) -> Experiment | None:
         try:
-            found = self._ask("GET", "experiments/get-by-name", params={"experiment_name": name})["experiment"]
+            found = self._ask("GET", "experiments/get-by-name", "experiment", params={"experiment_name": name})
         except TrackingError as exc:
             if exc.code == "RESOURCE_DOES_NOT_EXIST":
                 return None
@@ -50,7 +50,7 @@ class RestStore:
 
     def create_experiment(self, name: str, tags: Mapping[str, str] | None = None) -> str:
         body = {"name": name, "tags": _listed(tags or {})}
-        return str(self._ask("POST", "experiments/create", json=body)["experiment_id"])
+        return str(self._ask("POST", "experiments/create", "experiment_id", json=body))
 
     def delete_experiment(self, experiment_id: str) -> None:
         self._ask("POST", "experiments/delete", json={"experiment_id": experiment_id})
@@ -63,13 +63,13 @@ class RestStore:
             "user_id": tags.get("mlflow.user", "unknown"),
             "tags": _listed(tags),
         }
-        return _run(self._ask("POST", "runs/create", json=body)["run"])[0]
+        return _run(self._ask("POST", "runs/create", "run", json=body))[0]
 
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
-        return _run(self._ask("GET", "runs/get", params={"run_id": run_id})["run"])
+        return _run(self._ask("GET", "runs/get", "run", params={"run_id": run_id}))
 
     def described(self, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
-        data = self._ask("GET", "runs/get", params={"run_id": run_id})["run"].get("data", {})
+        data = self._ask("GET", "runs/get", "run", params={"run_id": run_id}).get("data", {})
         return _pairs(data, "tags"), _pairs(data, "params")
 
     def search(self, experiment_id: str, where: str, order: str, most: int = 10, *, deleted: bool = False) -> Found:
@@ -111,8 +111,8 @@ class RestStore:
                 return joined(key, pages)
             query["page_token"] = page["next_page_token"]
 
-    def _ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Make one request and return the JSON object of its answer."""
+    def _ask(self, method: str, path: str, field: str = "", **body: Any) -> Any:  # noqa: ANN401 - JSON
+        """Make one request and return the JSON object of its answer, or a field that this must have."""
         from mlflow.exceptions import MlflowException
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request
@@ -131,16 +131,18 @@ class RestStore:
                 )
             except MlflowException as exc:
                 raise self._unreachable(exc) from None  # MLflow's own text shows the address with its password
-        return self._read(answer, method)
+        data = self._read(answer, method, field)
+        return data[field] if field else data
 
-    def _read(self, answer: Any, method: str) -> dict[str, Any]:  # noqa: ANN401 - requests.Response
+    def _read(self, answer: Any, method: str, field: str) -> dict[str, Any]:  # noqa: ANN401 - requests.Response
         """Tell a success from a refusal and from an answer that is not MLflow's."""
         where, status = self._server.where, answer.status_code
         try:
             data = answer.json()
         except ValueError:
             data = None
-        if status == HTTPStatus.OK and isinstance(data, dict) and answer.request.method == method:
+        asked = status == HTTPStatus.OK and answer.request.method == method
+        if asked and isinstance(data, dict) and (not field or field in data):
             return data  # a redirect turns POST into GET, which writes nothing
         if status == HTTPStatus.FORBIDDEN:
             text = str(data.get("message", "")) if isinstance(data, dict) else answer.text

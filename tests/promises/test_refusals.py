@@ -156,10 +156,11 @@ def test_not_a_database(simple):
     assert line == f"MLflow at sqlite:///{simple.root}/other.db cannot be used: file is not a database"
 
 
-def test_not_mlflow(simple, gate):
+@pytest.mark.parametrize("answer", [b"<html>login</html>", b"{}"], ids=["page", "object"])
+def test_not_mlflow(simple, gate, answer):
     """Something answers there, but not MLflow."""
     uri, handler = gate
-    handler.do_GET = lambda self: self._answer(200, b"<html>login</html>")
+    handler.do_GET = lambda self: self._answer(200, answer)
     simple.settings(f"tracking_uri: {uri}\non_failure: fail\n")
     assert refused(simple) == (
         f"MLflow at {uri} did not answer as MLflow does (HTTP 200); is it the address of a tracking server?"
