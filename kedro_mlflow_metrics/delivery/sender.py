@@ -104,7 +104,7 @@ class Sender:
         """
         self._limit = max(_LEAST_POINTS, self._limit // 2)
         if trouble.code == TrackingError.TIMED_OUT:
-            self._timeout = min(_LONGEST_SECONDS, 2 * self._timeout)
+            self._timeout = max(self._timeout, min(_LONGEST_SECONDS, 2 * self._timeout))
         if trouble.code != TrackingError.TOO_LARGE or count(batch) <= _LEAST_POINTS:
             raise trouble
         return self._send_all(_halves(batch), strict=strict)
