@@ -103,6 +103,7 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
         return
     _refuse_latest(saving)
     saves, loads = (any(entry.dataset.run_id is None for entry in some) for some in (saving, entries))
+    writers = _writers(catalog, saving)  # before a run is opened: an entry of theirs may be wrong
     chooser = Chooser(project, base, settings, request, saves=saves, loads=loads)
     for run_id in sorted({entry.dataset.run_id for entry in entries} - {None, LATEST}):
         chooser.look_at(run_id, needed=any(run_id == entry.dataset.run_id for entry in entries if entry not in saving))
@@ -114,7 +115,7 @@ def start(project: Project, request: RunRequest, pipeline: Pipeline, catalog: Ca
     _bind(entries, base)
     others = {entry.dataset.run_id: target for entry in saving if (target := _own_target(entry, base)) is not None}
     if chosen or others:
-        files = _files(catalog, saving, base)
+        files = _files(writers, base)
         outcome = "FINISHED" if op() else "KILLED"
         _begin(OpenRun(catalog, chosen, list(others.values()), files, summary=summary, outcome=outcome), settings)
 
@@ -154,17 +155,22 @@ def _own_target(entry: Entry, base: Binding) -> Target | None:
     return None if run_id is None else Target.of(base.server, base.journal, RunInfo(run_id))
 
 
-def _files(catalog: Catalog, saving: Sequence[Entry], base: Binding) -> Sequence[tuple[Target, Path, list[Manner]]]:
-    """Return what stands in Kubeflow's files, also of entries that earlier sessions of the same run saved."""
+def _writers(catalog: Catalog, saving: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of Kubeflow's files that are written, also those that earlier sessions of the run saved."""
     paths = {str(entry.dataset.filepath) for entry in saving if entry.dataset.filepath}
     if not paths:
-        return ()
+        return []
     same = [name for name, about in catalogs.configured(catalog) if about.get("filepath") in paths]
     catalogs.materialise(catalog, same)
+    return [entry for entry in catalogs.built(catalog) if str(entry.dataset.filepath) in paths]
+
+
+def _files(writers: Sequence[Entry], base: Binding) -> Sequence[tuple[Target, Path, list[Manner]]]:
+    """Return what stands in Kubeflow's files."""
     found: dict[tuple[str, Path], tuple[Target, Path, list[Manner]]] = {}
-    for entry in catalogs.built(catalog):
+    for entry in writers:
         target, path, bound = _own_target(entry, base) or base.target, entry.dataset.filepath, entry.bound(base)
-        if target is not None and path is not None and str(path) in paths:
+        if target is not None and path is not None:
             file = found.setdefault((target.record.ident, path), (target, path, []))
             file[2].append(entry.dataset.manner(bound))
     return list(found.values())

@@ -198,6 +198,16 @@ def test_entries_share_a_file(case, runner):
     assert said(out, "WARNING") == []
 
 
+def test_a_wrong_entry_that_shares_a_file(case):
+    """It stops the pipeline before a run is opened, though the pipeline does not use it."""
+    case.prepare("def a(): return {'x': 1}\n", a={})
+    catalog = {name: {"type": TYPE, "filepath": "kfp/metrics.json"} for name in ("a", "unused")}
+    catalog["unused"]["typo"] = 1
+    case.project.catalog(json.dumps(catalog))
+    assert "'unused'" in case.run(code=1).splitlines()[-1]
+    assert case.store.runs == []
+
+
 TWO = "def a(): return {'x': 1}\ndef b(): return {'x': 2}\n"
 
 
