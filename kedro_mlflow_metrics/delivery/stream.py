@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from kedro_mlflow_metrics.delivery.clock import flush, outbox
 from kedro_mlflow_metrics.errors import InvalidMetricsError
 from kedro_mlflow_metrics.points.curves import grouped
-from kedro_mlflow_metrics.points.stamp import Progress, Remarks, to_curves
+from kedro_mlflow_metrics.points.stamp import Progress, Remarks, is_list, to_curves
 from kedro_mlflow_metrics.process import now
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _checked(
     leave_out: Callable[[str], None] | None,
 ) -> tuple[list[Curve], Remarks]:
     """Turn a save into points, one curve per key, and what is to be said of them; ``moved`` gets how far keys came."""
-    several = isinstance(data, list | tuple) and not hasattr(data, "_fields")
+    several = is_list(data)
     curves: list[Curve] = []
     for position, item in enumerate(data if several else (data,)):
         attempt, said = (moved, remarks) if leave_out is None else (dict(moved), remarks.copy())

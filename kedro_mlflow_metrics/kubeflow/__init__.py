@@ -55,8 +55,8 @@ def _last_points(data: object, prefix: str) -> dict[str, MetricPoint | None]:
     from collections.abc import Iterator
 
     from kedro_mlflow_metrics.points.forms import latest
-    from kedro_mlflow_metrics.points.stamp import Progress, to_curves
+    from kedro_mlflow_metrics.points.stamp import Progress, is_list, to_curves
 
     progress, dotted = Progress(), f"{prefix}." if prefix else ""
-    several = data if isinstance(data, list | tuple | Iterator) else (data,)
+    several = data if is_list(data) or isinstance(data, Iterator) else (data,)
     return latest(curve for item in several for curve in to_curves(item, prefix=dotted, now=0, progress=progress))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro_mlflow_metrics.errors import InvalidMetricsError
 from kedro_mlflow_metrics.points.curves import Curve
@@ -14,8 +14,9 @@ from kedro_mlflow_metrics.points.values import INT64, Given, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeGuard
 
-__all__ = ["Progress", "Remarks", "to_curves"]
+__all__ = ["Progress", "Remarks", "is_list", "to_curves"]
 
 Progress = dict[str, tuple[int, int]]
 """How far the keys of one dataset object have come in one run: per key its highest step and its highest timestamp."""
@@ -49,6 +50,11 @@ class Remarks:
                 yield f"metric {plain(name)!r} is logged as {key!r}: MLflow takes {TAKEN} in a name; {_EXACT}"
         if self.early and not before.early:
             yield f"metric {plain(self.early)!r} has a timestamp before 1980; {_SECONDS}"
+
+
+def is_list(data: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Tell whether data is a list of what `to_curves` takes; a NamedTuple is a group."""
+    return isinstance(data, list | tuple) and not hasattr(data, "_fields")
 
 
 def to_curves(  # noqa: PLR0913 - all that a point depends on: nothing is read from elsewhere

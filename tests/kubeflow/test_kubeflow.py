@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from hypothesis import example, given
@@ -185,6 +186,16 @@ def test_what_save_takes(shape):
         ("acc-val", 1, None),
         ("loss", 2, None),
     ]
+
+
+def test_a_group_with_names():
+    """A NamedTuple is a group, as for `save`, and no list."""
+
+    class Scores(NamedTuple):
+        acc: float
+        loss: float
+
+    assert read(to_json(Scores(0.5, 0.25))) == [("acc", 0.5, None), ("loss", 0.25, None)]
 
 
 def test_bad_data_adds_nothing():
