@@ -218,8 +218,7 @@ class MlflowMetricsDataSet(AbstractDataset[Any, Any]):
         """Tell whether the run that ``save`` would write to has a metric of this dataset; create nothing."""
         with self._bound() as binding, suppress(NotThereError):
             target = source_of(binding, self.run_id, self._stream.last)
-            ours = [each.owns for each in binding.readings]
-            found = read.load(target, lambda key: any(own(key) for own in ours), last=True, patient=bool(self.binding))
+            found = read.load(target, binding.reads, last=True, patient=bool(self.binding))
             return any(True for _ in found)
         return False
 

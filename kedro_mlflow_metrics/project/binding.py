@@ -10,6 +10,8 @@ from kedro_mlflow_metrics.journal.folder import Journal
 from kedro_mlflow_metrics.tracking.address import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kedro_mlflow_metrics.delivery.target import Target
 
 __all__ = ["Binding"]
@@ -60,6 +62,12 @@ class Binding:
         """How its keys may be read: as it is, or with the other separator, that the setting may have had before."""
         other = "/" if self.separator == "." else "."
         return (self, replace(self, separator=other)) if self.prefix else (self,)
+
+    @property
+    def reads(self) -> Callable[[str], bool]:
+        """What tells whether a key is this dataset's in one of its readings."""
+        readings = self.readings
+        return lambda key: any(each.owns(key) for each in readings)
 
     def strip(self, key: str) -> str:
         """Return the name of a metric of this dataset without the prefix."""

@@ -61,7 +61,7 @@ def _is(last: Target | None, run_id: str, uri: str) -> bool:
 def source_of(binding: Binding, run_id: str | None, last: Target | None = None) -> Target:
     """Return the run that a dataset reads from: the one that it would write to, or else the newest of this process."""
     if run_id == find.LATEST and binding.enabled:
-        return find.newest(here_of(binding), binding.owns)
+        return find.newest(here_of(binding), binding.reads)
     target = target_of(binding, run_id, last) or _newest_here(binding, last)
     if target is None:
         raise NotThereError("there is no MLflow run to load from", _NO_RUN)

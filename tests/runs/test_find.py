@@ -83,6 +83,14 @@ def test_an_entry_takes_the_newest_run_that_has_its_metrics(runs):
     assert len(runs.store.runs) == 3
 
 
+def test_the_newest_run_that_was_logged_with_another_separator(runs):
+    """It is found, as an entry without `run_id` finds it."""
+    runs.settings("separator: /\n")
+    runs.kedro("run", "--pipeline", "first")
+    runs.settings("")
+    assert "BEFORE {'a': 1.0}" in runs.kedro("run", "--pipeline", "loads").stdout
+
+
 def test_an_entry_that_is_saved_needs_a_run_of_its_own(runs):
     """`run_id: latest` stops the pipeline before its first node."""
     out = runs.kedro("run", "--pipeline", "saves", fails=True).stdout
