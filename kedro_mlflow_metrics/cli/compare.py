@@ -50,7 +50,10 @@ def compare(  # noqa: PLR0913 - one per option
     kedro metrics compare --fail-if "test.accuracy < -1%"        by more than 1 % of what it was
     kedro metrics compare --fail-if "test.accuracy.value < 0.9"  it is less than 0.9 in the last run
     """  # noqa: D301 - click keeps the lines below its \b as they are
-    gates = list(map(Gate.of, conditions))
+    try:
+        gates = list(map(Gate.of, conditions))
+    except MetricsError as exc:
+        raise click.UsageError(str(exc)) from None
     found = find.several(look.here, names or find.LAST_TWO, look.experiment)
     display = look.display.also(higher, lower)
     whole = Comparison.of(found, display)

@@ -272,7 +272,7 @@ class TestGate:
     )
     def test_what_cannot_be_read(self, two, kedro, condition):
         """The forms that can be are named, and nothing is shown."""
-        out, log = kedro.answer(two.root, "compare", "--fail-if", condition, code=1)
+        out, log = kedro.answer(two.root, "compare", "--fail-if", condition, code=2)
         assert out == "" and "cannot be read; accepted:" in log
 
 
