@@ -15,7 +15,7 @@ __all__ = ["init"]
 
 IGNORED = ("mlflow.db*", "mlruns/")
 SETTINGS = """\
-# Settings of kedro-mlflow-metrics. All are optional; what stands here are the defaults.
+# Settings of kedro-mlflow-metrics. All are optional; what stands here are the defaults, or examples.
 # MLflow's own environment variables, such as MLFLOW_TRACKING_URI, win over this file.
 
 # Where metrics go: the address of an MLflow server, a database or a folder. The default is mlflow.db in this project.

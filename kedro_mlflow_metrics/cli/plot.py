@@ -39,8 +39,8 @@ def plot(look: Looking, *, names: tuple[str, ...], only: tuple[str, ...], output
     """Draw the curves of one run or of several, of metrics with more than one point.
 
     RUN is an id, the first 6 or more characters of one, a name, 'latest' (the default), or 'latest~1' for the run
-    before that. MLflow is asked once for each run and once more for each of its metrics. Of a curve with more points
-    than can be drawn the lowest and the highest of each stretch are, so that no peak is lost.
+    before that. MLflow is asked two or three times for each run and once for each of its metrics. Of a curve with more
+    points than can be drawn the lowest and the highest of each stretch are, so that no peak is lost.
 
     \b
     kedro metrics plot

@@ -26,7 +26,7 @@ def show(look: Looking, *, run: str, only: tuple[str, ...]) -> None:
     """Show every metric of RUN: its first, last, lowest and highest value, and its curve.
 
     RUN is an id, the first 6 or more characters of one, a name, 'latest' (the default), or 'latest~1' for the run
-    before that. MLflow is asked once for the run and once more for each metric.
+    before that. MLflow is asked two or three times for the run and once for each metric.
 
     \b
     kedro metrics show

@@ -84,7 +84,7 @@ class Settings(Model):
     """All settings; every one has a default.
 
     Attributes:
-        enabled: Switched off, nothing is logged and a later node loads from memory.
+        enabled: Switched off, nothing goes to MLflow, and a later node loads from a temporary folder.
         disabled_pipelines: Names of pipelines for which it is switched off.
         tracking_uri: MLflow's address; MLflow's own default if absent.
         experiment: Name of the experiment; the project's package name if absent.
