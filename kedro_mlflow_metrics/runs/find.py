@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from kedro_mlflow_metrics.delivery.read import in_journal, snapshots
 from kedro_mlflow_metrics.delivery.target import JOURNAL_TAG
 from kedro_mlflow_metrics.errors import MetricsError, NotThereError, TrackingError, counted
-from kedro_mlflow_metrics.process import uncollected
 from kedro_mlflow_metrics.tracking import runs
 from kedro_mlflow_metrics.tracking.store import NEWEST_FIRST, quoted
 
@@ -177,9 +176,7 @@ def recent(
     known = in_journal(server, journal)
     waiting = [] if where else [each for each in known if _is_of(here, each, experiment)]
     try:
-        with uncollected():  # half of the time of a thousand runs
-            seen = runs.search(server, ident, name, most, where=where, order=order)
-            found = snapshots(server, journal, seen, known)
+        found = snapshots(server, journal, runs.search(server, ident, name, most, where=where, order=order), known)
         new = [each for each in waiting if each.target.offline]
     except TrackingError as exc:
         if not waiting or not exc.outage:

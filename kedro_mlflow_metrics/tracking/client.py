@@ -94,7 +94,7 @@ class ClientStore:
         from mlflow.entities import ViewType
 
         kind = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-        with self._refusals():
+        with self._refusals(), process.uncollected():
             return list(map(_run, self._client.search_runs([experiment_id], where, kind, most, [order])))
 
     def delete_run(self, run_id: str) -> None:
@@ -135,8 +135,9 @@ class ClientStore:
         token = None
         with self._refusals():
             while True:  # MLflow's client would hold an object per point of all pages
-                page = self._store.get_metric_history(run_id, key, max_results=_PAGE, page_token=token)
-                pages.append(Curve.of(key, map(_point, page)))
+                with process.uncollected():
+                    page = self._store.get_metric_history(run_id, key, max_results=_PAGE, page_token=token)
+                    pages.append(Curve.of(key, map(_point, page)))
                 token = page.token
                 if token is None:
                     return joined(key, pages)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.points.curves import Curve, MetricPoint, joined
 from kedro_mlflow_metrics.points.forms import json_value
+from kedro_mlflow_metrics.process import uncollected
 from kedro_mlflow_metrics.tracking.environment import lent
 from kedro_mlflow_metrics.tracking.store import Experiment, error_code, to_run_info
 
@@ -80,7 +81,9 @@ class RestStore:
             "max_results": most,
             "run_view_type": "ALL" if deleted else "ACTIVE_ONLY",
         }
-        return list(map(_run, self._ask("POST", "runs/search", json=body).get("runs", ())))
+        found = self._ask("POST", "runs/search", json=body).get("runs", ())
+        with uncollected():
+            return list(map(_run, found))
 
     def delete_run(self, run_id: str) -> None:
         self._ask("POST", "runs/delete", json={"run_id": run_id})
@@ -106,7 +109,8 @@ class RestStore:
         query = {"run_id": run_id, "metric_key": key, "max_results": str(_PAGE)}
         while True:
             page = self._ask("GET", "metrics/get-history", params=query)
-            pages.append(Curve.of(key, map(_point, page.get("metrics", ()))))
+            with uncollected():
+                pages.append(Curve.of(key, map(_point, page.get("metrics", ()))))
             if not page.get("next_page_token"):
                 return joined(key, pages)
             query["page_token"] = page["next_page_token"]
@@ -138,7 +142,8 @@ class RestStore:
         """Tell a success from a refusal and from an answer that is not MLflow's."""
         where, status = self._server.where, answer.status_code
         try:
-            data = answer.json()
+            with uncollected():
+                data = answer.json()
         except ValueError:
             data = None
         asked = status == HTTPStatus.OK and answer.request.method == method

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ import pytest
 from support.bench import until
 from support.project import Store
 
-from kedro_mlflow_metrics import MlflowMetricsDataSet
+from kedro_mlflow_metrics import MlflowMetricsDataSet, process
 from kedro_mlflow_metrics.delivery import clock, outbox, stream
 from kedro_mlflow_metrics.errors import TrackingError
 from kedro_mlflow_metrics.journal.folder import Journal
@@ -126,6 +127,28 @@ def test_a_save_that_comes_when_its_run_is_closed(here):
         until(lambda: "m.late" in here.points(run.info.run_id))
         clock._close(box)
     assert open_journals() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_while_a_thread_reads():
+    """Python looks for garbage in the child, though the thread that had stopped that is not there."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def reads():
+        with process.uncollected():
+            begun.set()
+            may_end.wait(20)
+
+    thread = threading.Thread(target=reads)
+    thread.start()
+    begun.wait(20)
+    assert not gc.isenabled()
+    if not (child := os.fork()):
+        os._exit(0 if gc.isenabled() else 1)
+    may_end.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert gc.isenabled()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
 
 import pytest
 from support.project import Project
 from support.proxy import always
 from support.server import free_port
-
-from kedro_mlflow_metrics.errors import TrackingError
-from kedro_mlflow_metrics.project.binding import Binding
-from kedro_mlflow_metrics.runs.find import recent
-from kedro_mlflow_metrics.tracking import runs as runs_of_mlflow
-from kedro_mlflow_metrics.tracking.address import Server
 
 CATALOG = """
 m: {type: kedro_mlflow_metrics.MlflowMetricsDataSet}
@@ -116,23 +109,3 @@ def test_the_start_of_an_id(runs):
     runs.kedro("run", "--pipeline", "first")
     ident = runs.store.run["run_uuid"]
     assert "is not RUNNING; nothing was changed" in runs.kedro("metrics", "end", str(ident), fails=True).stdout
-
-
-@pytest.mark.parametrize("collects", [True, False])
-def test_a_search_leaves_the_garbage_collector_as_it_was(store, mocker, collects):
-    """Python does not look for garbage while many runs are read, and does again if MLflow refuses the search."""
-    meanwhile = []
-    search = runs_of_mlflow.search
-    watched = mocker.patch.object(runs_of_mlflow, "search")
-    watched.side_effect = lambda *given, **more: meanwhile.append(gc.isenabled()) or search(*given, **more)
-    here = Binding(server=Server(store.uri), experiment="Default")
-    try:
-        if not collects:
-            gc.disable()
-        assert recent(here, 5) == []
-        with pytest.raises(TrackingError, match="nonsense"):
-            recent(here, 5, where="nonsense.a = 5")
-        assert gc.isenabled() is collects
-    finally:
-        gc.enable()
-    assert meanwhile == [False, False]

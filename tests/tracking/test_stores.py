@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import shutil
 from uuid import uuid4
@@ -216,6 +217,24 @@ class TestStore:
         curve = Curve("loss", [step / 3 for step in range(280)], range(280), [NOW] * 280)
         opened.log_batch(run, [curve])
         assert rows(opened.history(run, "loss")) == rows(curve)
+
+    @pytest.mark.parametrize("collects", [True, False])
+    def test_garbage_is_not_looked_for(self, opened, experiment, run, mocker, collects):
+        """Python does not search what is read for it; before and after, and after a refusal, it does what it did."""
+        opened.log_batch(run, HOLDS)
+        if not collects:
+            gc.disable()
+        try:
+            stopped, started = mocker.spy(gc, "disable"), mocker.spy(gc, "enable")
+            opened.search(experiment, "", NEWEST_FIRST)
+            opened.history(run, HOLDS[0].key)
+            with pytest.raises(TrackingError):
+                opened.search(experiment, "nonsense.a = 5", NEWEST_FIRST)
+            assert gc.isenabled() is collects
+            assert stopped.call_count == started.call_count
+            assert (stopped.call_count > 2) is collects
+        finally:
+            gc.enable()
 
     def test_a_batch_that_is_sent_twice(self, opened, run):
         """Its points are there once; a store that refuses them says that they are there."""
