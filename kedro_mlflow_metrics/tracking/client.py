@@ -82,7 +82,7 @@ class ClientStore:
         return _run(run)[0]
 
     def get_run(self, run_id: str) -> tuple[RunInfo, list[MetricPoint]]:
-        with self._refusals():
+        with self._refusals(), process.uncollected():
             return _run(self._client.get_run(run_id))
 
     def described(self, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
