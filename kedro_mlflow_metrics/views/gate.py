@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_mlflow_metrics.errors import MetricsError
-from kedro_mlflow_metrics.views.numbers import number
+from kedro_mlflow_metrics.views.numbers import difference, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ _FORM = re.compile(
     r"\s*(?P<key>[^\s<>=][^<>=]*?)\s*(?P<sign><=|>=|<|>)\s*"
     r"(?P<limit>[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(?P<percent>%?)\s*"
 )
-_DUST = 1e-9  # relative: what a float leaves of a decimal number
+_DUST = 16  # units in the last place: what floats leave of decimal numbers, 0.94 - 0.95 is not quite -0.01
 _VALUE = ".value"
 
 
@@ -69,17 +69,18 @@ class Gate(NamedTuple):
             if after is None or (before is None and not of_value):
                 yield f"--fail-if {self.text!r}: {key} is missing in the {'last' if after is None else 'first'} run"
                 continue
-            seen, told, scale = after, f"{key} is {number(after)}", abs(after)
+            seen, told, dust = after, f"{key} is {number(after)}", _DUST * math.ulp(after)
             limit = self.limit / 100 if self.percent and of_value else self.limit
             if not of_value and before is not None:
-                seen, scale = after - before, max(abs(before), abs(after))
+                seen, dust = difference(before, after), _DUST * math.ulp(max(abs(before), abs(after)))
                 told = f"{key} went from {number(before)} to {number(after)}"
-                if self.percent:
-                    seen = seen / abs(before) * 100 if before else math.copysign(math.inf, seen) if seen else 0.0
-                    scale = 100.0
+                if self.percent and before:
+                    seen, dust = seen / abs(before) * 100, dust / abs(before) * 100
+                elif self.percent and seen:
+                    seen = math.copysign(math.inf, seen)
                 told += f", by {number(seen)}{'%' if self.percent else ''}"
-            if math.isclose(seen, limit, rel_tol=_DUST, abs_tol=_DUST * scale if math.isfinite(scale) else 0.0):
-                seen = limit  # 0.94 - 0.95 is -0.01
+            if math.isfinite(seen + dust) and abs(seen - limit) <= dust:
+                seen = limit
             if math.isnan(seen) or _OPERATORS[self.sign](seen, limit):
                 yield f"--fail-if {self.text!r}: {told}"
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kedro_mlflow_metrics.points.series import Line
 
-__all__ = ["age", "between", "change", "number", "percentage", "relative", "span", "spark"]
+__all__ = ["age", "between", "change", "difference", "number", "percentage", "relative", "span", "spark"]
 
 _WHOLE = 1e15  # up to here a float holds each whole number, and people can read it
 _LONGEST_FIXED = 1e12
-_MANIFOLD = 100  # from here on the digits of a change do not matter
+_LEAST_SHARE, _MANIFOLD = 0.0005, 100  # what is less needs other digits; from here on they do not matter
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 12  # characters of a sparkline
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -38,17 +38,24 @@ def change(before: float | None, after: float | None, *, share: bool = False) ->
     """Return the difference of two values with its sign; of shares in percentage points."""
     if before is None or after is None:
         return ""
-    difference = after - before
-    text = percentage(difference).replace("%", " pp") if share else number(difference)
-    return text if text.startswith("-") or not difference or math.isnan(difference) else f"+{text}"
+    found = difference(before, after)
+    text = percentage(found).replace("%", " pp") if share else number(found)
+    return text if text.startswith("-") or not found or math.isnan(found) else f"+{text}"
+
+
+def difference(before: float, after: float) -> float:
+    """Return how much a value has changed: nothing if it is infinite as before."""
+    return 0.0 if before == after else after - before
 
 
 def relative(before: float | None, after: float | None) -> str:
     """Return the difference in percent of the first value; nothing if that is 0."""
-    share = math.nan if before is None or after is None or not before else (after - before) / abs(before)
+    share = math.nan if before is None or after is None or not before else difference(before, after) / abs(before)
     if not share or not math.isfinite(share):
         return "0%" if share == 0 else ""
-    return f"{share:+.1%}" if abs(share) < _MANIFOLD else f"{share * 100:+.3g}%"
+    if _LEAST_SHARE <= abs(share) < _MANIFOLD:
+        return f"{share:+.1%}"
+    return f"{share * 100:+.{3 if abs(share) > 1 else 1}g}%"
 
 
 def age(milliseconds: int) -> str:
