@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
+import math
+import warnings
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["as_page", "as_png", "figure", "note"]
 
+log = logging.getLogger("kedro.mlflow_metrics")
 PALETTE = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5")
 _MARKED = 50  # points of a line that have a mark each
 _CHART, _GAP, _LINE, _TOP, _BOTTOM = 220, 76, 28, 80, 40  # pixels: heights of a chart, between two, of a table's line
 _BETWEEN = 0.08  # of the width
-_PICTURE = 60  # charts in one PNG
+_PICTURE, _MARGIN = 60, 1000  # charts in one PNG; by how much matplotlib multiplies distances, at the most
 # Kedro-Viz draws the first axes its own way, and those only
 _UNUSED = {"xaxis": {"visible": False}, "yaxis": {"visible": False}}
 _GRID = {"showgrid": True, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
@@ -143,11 +147,12 @@ def as_png(drawings: Sequence[Drawing], columns: int = 2) -> bytes:
     if len(drawings) > _PICTURE:
         reason = f"{len(drawings)} charts are too many for one picture, which has {_PICTURE} at most"
         raise MetricsError(reason, "choose with --only, or write a page: .html")
+    _refuse_extremes(drawings)
     columns = min(columns, len(drawings))
     rows = -(-len(drawings) // columns)
     drawn = Figure(figsize=(6.4 * columns, 3.4 * rows + 0.6), dpi=120, layout="constrained")
     runs = runs_of(drawings)
-    grid = drawn.subplots(rows, columns, squeeze=False).flat
+    grid = list(drawn.subplots(rows, columns, squeeze=False).flat)
     handles: dict[str, Any] = {}
     for axes, drawing in zip(grid, drawings, strict=False):
         for label, line in drawing.lines:
@@ -155,20 +160,32 @@ def as_png(drawings: Sequence[Drawing], columns: int = 2) -> bytes:
             values = [value * scale for value in line.values]
             mark = "." if len(values) <= _MARKED else ""
             (handles[label],) = axes.plot(list(line.steps), values, color=colour, marker=mark, linewidth=1.6)
-        axes.set_title(drawing.key, loc="left", fontsize=11, fontweight="bold")
+        title = axes.set_title(drawing.key, loc="left", fontsize=11, fontweight="bold")
+        title.set_parse_math(False)  # a name with a dollar sign is no formula
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(f"step   ({drawing.remark})" if drawing.remark else "step", fontsize=9)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if drawing.share:
             axes.yaxis.set_major_formatter("{x:g}%")
-    for axes in list(grid)[len(drawings) :]:
+    for axes in grid[len(drawings) :]:
         axes.set_axis_off()
     legend = drawn.legend(handles.values(), handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a name with a dollar sign is no formula
+        text.set_parse_math(False)
     picture = io.BytesIO()
-    try:
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
         drawn.savefig(picture, format="png")
-    except (ValueError, OverflowError) as exc:
-        raise MetricsError(f"a picture cannot show these values: {exc}", "choose others with --only") from exc
+    if any("missing from font" in str(doubt.message) for doubt in doubts):
+        log.warning("The picture's font lacks some characters of the names; a page, .html, has them")
     return picture.getvalue()
+
+
+def _refuse_extremes(drawings: Sequence[Drawing]) -> None:
+    """Refuse, by name, a metric whose values are farther apart than a float can say: matplotlib fails on it."""
+    for drawing in drawings:
+        values = [value for _, line in drawing.lines for value in line.values]
+        if values and not math.isfinite((max(values) - min(values)) * _MARGIN):
+            reason = f"a picture cannot show metric {drawing.key!r}, from {min(values):g} to {max(values):g}"
+            raise MetricsError(reason, "choose others with --only, or write a page: .html")

@@ -120,10 +120,23 @@ def test_too_many_for_a_picture():
         as_png([Drawing(f"m{at}", [("one", DOWN)]) for at in range(61)])
 
 
-def test_a_picture():
-    """A chart per metric, as wide as two of them; a dollar sign begins no formula."""
+def test_a_picture(caplog):
+    """A chart per metric, as wide as two of them; a dollar sign begins no formula; where no chart is, is nothing."""
     from matplotlib.image import imread
 
-    made = as_png([Drawing(f"m{at} $x", [("$\\frac$", DOWN), ("two", UP)], share=at == 1) for at in range(3)])
-    height, width, _ = imread(io.BytesIO(made), format="png").shape
+    made = as_png([Drawing(f"m{at} $\\frac$", [("$\\frac$", DOWN), ("two", UP)], share=at == 1) for at in range(3)])
+    shown = imread(io.BytesIO(made), format="png")
+    height, width, _ = shown.shape
     assert width > 1500 and 700 < height < width
+    below = shown[height // 2 + 40 : height - 80, width // 2 + 40 :]
+    assert below.min() == 1.0  # white
+    assert caplog.text == ""
+    as_png([Drawing("精度", [("one", DOWN)])])
+    assert "lacks some characters of the names" in caplog.text
+
+
+def test_what_no_picture_can_show():
+    """The metric is named."""
+    far = Drawing("m.huge", [("one", line([1e308, -1e308, 1e308]))])
+    with pytest.raises(MetricsError, match=r"cannot show metric 'm\.huge', from -1e\+308 to 1e\+308; choose others"):
+        as_png([Drawing("loss", [("one", DOWN)]), far])
