@@ -36,6 +36,10 @@ class Server:
         if self.http and "://" in (bare := self.uri.rstrip("/")):
             object.__setattr__(self, "uri", bare)
 
+    def __repr__(self) -> str:
+        """Show no password."""
+        return f"Server({self.safe!r})"
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the credentials behind."""
         return {**self.__dict__, "variables": {}}

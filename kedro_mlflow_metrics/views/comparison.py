@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from kedro_mlflow_metrics.views import html
 from kedro_mlflow_metrics.views.numbers import change, relative
-from kedro_mlflow_metrics.views.tables import Best, Display, Table, labels
+from kedro_mlflow_metrics.views.tables import Best, Display, Table, clean, labels
+from kedro_mlflow_metrics.views.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ __all__ = ["Comparison"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs beside each other; in a notebook it shows itself.
+    """Runs beside each other; it shows itself, in a notebook as HTML.
 
     Attributes:
         runs: The runs, in the order in which they were named.
@@ -51,10 +52,13 @@ class Comparison:
         best = self.display.best(key, found)
         texts = (self.display.value(key, value, "missing") for value in found)
         cells = zip(texts, found, strict=True)
-        row = [key, *(Best(text) if best is not None and value == best else text for text, value in cells)]
+        row = [clean(key), *(Best(text) if best is not None and value == best else text for text, value in cells)]
         if len(self.runs) > 1:
             row += [change(found[0], found[-1], share=self.display.share(key)), relative(found[0], found[-1])]
         return row
+
+    def __repr__(self) -> str:
+        return plain(self.table())
 
     def _repr_html_(self) -> str:
         return html.table(self.table())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kedro_mlflow_metrics.delivery.read import Snapshot
     from kedro_mlflow_metrics.points.series import Summary
 
-__all__ = ["SHORT", "Best", "Display", "Table", "common", "labels", "of_metrics", "of_runs"]
+__all__ = ["SHORT", "Best", "Display", "Table", "clean", "common", "labels", "of_metrics", "of_runs"]
 
 SHORT = 8  # characters of an id
 
@@ -74,13 +74,13 @@ def common(runs: Iterable[Mapping[str, float]], top: int | None = None) -> list[
 
 def of_runs(runs: Sequence[Snapshot], now: int, display: Display, keys: Sequence[str]) -> Table:
     """Return a row per run; ``now`` is in milliseconds since the epoch."""
-    heads = ("run", "id", "age", "took", "status", *keys)
+    heads = ("run", "id", "age", "took", "status", *map(clean, keys))
     rows = []
     for run in runs:
         metrics = run.metrics
         took = span((run.end_time or now) - run.start_time)
         values = (display.value(key, metrics.get(key)) for key in keys)
-        rows.append((_clean(run.name), run.run_id[:SHORT], age(now - run.start_time), took, run.status, *values))
+        rows.append((clean(run.name), run.run_id[:SHORT], age(now - run.start_time), took, run.status, *values))
     return Table(heads, rows, left=2)
 
 
@@ -92,21 +92,21 @@ def of_metrics(run: Snapshot, metrics: Mapping[str, Summary], display: Display) 
         ends = display.value(key, found.first), display.value(key, found.last)
         extremes = ((found.min, found.min_step), (found.max, found.max_step))
         at_steps = ("" if value is None else f"{display.value(key, value)} ({step})" for value, step in extremes)
-        rows.append([key, spark(found.line), *ends, *at_steps, str(found.count)])
+        rows.append([clean(key), spark(found.line), *ends, *at_steps, str(found.count)])
     if not any(row[1] for row in rows):
         heads, rows = [heads[0], *heads[2:]], [[row[0], *row[2:]] for row in rows]
-    return Table(heads, rows, title=f"{_clean(run.name)} {run.run_id[:SHORT]} {run.status}".strip())
+    return Table(heads, rows, title=f"{clean(run.name)} {run.run_id[:SHORT]} {run.status}".strip())
 
 
 def labels(runs: Sequence[Snapshot]) -> list[str]:
     """Return what runs are called beside each other: their names, with an id where these are the same."""
     names = Counter(run.name for run in runs)
     return [
-        _clean(run.name if run.name and names[run.name] == 1 else f"{run.name} {run.run_id[:SHORT]}".strip())
+        clean(run.name if run.name and names[run.name] == 1 else f"{run.name} {run.run_id[:SHORT]}".strip())
         for run in runs
     ]
 
 
-def _clean(name: str) -> str:
-    """Return a name without what would move the cursor or begin a line."""
+def clean(name: str) -> str:
+    """Return the name of a run or a metric without what would move the cursor or begin a line."""
     return "".join(character if character.isprintable() else " " for character in name)

@@ -35,3 +35,5 @@ def test_no_secret(tmp_path):
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"github.com/a/b" in written
     assert b"s3cret" not in written
+    assert "127.0.0.1" in repr(target)
+    assert "s3cret" not in repr(about) + repr(target)

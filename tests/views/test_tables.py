@@ -187,3 +187,20 @@ def test_runs_of_one_name():
     """Their ids tell them apart."""
     found = [run(1, {}, "a"), run(2, {}, "a"), run(3, {}, "b"), run(4, {}, "")]
     assert labels(found) == ["a 00000001", "a 00000002", "b", "00000004"]
+
+
+def test_a_name_that_begins_a_line():
+    """MLflow takes a line break at the end of a metric's name; no table breaks on it."""
+    one = run(1, {"acc\n": 0.5})
+    for table in (
+        of_runs([one], NOW, Display(), ["acc\n"]),
+        of_metrics(one, {"acc\n": summary([MetricPoint("acc\n", 0.5, 0, 0)])}, Display()),
+        Comparison.of([one, one], Display()).table(),
+    ):
+        assert not any("\n" in text for row in (table.heads, *table.rows) for text in row)
+
+
+def test_a_comparison_shows_itself():
+    """As a table, at a prompt too."""
+    two = runs(2, 3)
+    assert repr(Comparison.of(two, Display())) == plain(Comparison.of(two, Display()).table())
