@@ -78,11 +78,12 @@ def end(  # noqa: PLR0913 - what is known of an end
         something = logged or latest != {}
         told = "Metrics are in MLflow" if something else "Nothing was logged"
         log.info("%s: run %r, id %s, in %s", told, record.name, record.run_id, record.uri)
-        if summed_up and latest:
-            summed_up.show(target, latest)
-        if something:
-            pages = target.server.http and page(target.server.safe, record.experiment_id, record.run_id)
-            print_line(f"See the charts: {pages or target.journal.command('ui')}")
+        with suppress(OSError):  # who closed the terminal does not look
+            if summed_up and latest:
+                summed_up.show(target, latest)
+            if something:
+                pages = target.server.http and page(target.server.safe, record.experiment_id, record.run_id)
+                print_line(f"See the charts: {pages or target.journal.command('ui')}")
     if pipelines and status == "FAILED" and record.run_id:
         log.warning("To go on in the same MLflow run, add to the command: --params mlflow_run_id=%s", record.run_id)
     return trouble

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import time
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from kedro_mlflow_metrics.views.numbers import number, percentage
-from kedro_mlflow_metrics.views.tables import Best
+from kedro_mlflow_metrics.views.tables import Best, clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TextIO
 
     from rich.console import Console
     from rich.progress import Progress
@@ -56,15 +58,30 @@ def print_table(table: Table, *, stderr: bool = False) -> None:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    if stream.isatty():
-        console = Console(stderr=stderr, highlight=False)
-        for at, piece in enumerate(pieces(table, console)):
-            if at:
-                console.print()
-            console.print(piece)
-    else:
-        stream.write(plain(table))
-        stream.flush()
+    with _lossy(stream):
+        if stream.isatty():
+            console = Console(stderr=stderr, highlight=False)
+            for at, piece in enumerate(pieces(table, console)):
+                if at:
+                    console.print()
+                console.print(piece)
+        else:
+            stream.write(plain(table))
+            stream.flush()
+
+
+@contextmanager
+def _lossy(stream: TextIO) -> Iterator[None]:
+    """Have a question mark written for each character, of a sparkline say, that the stream's encoding lacks."""
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    errors = stream.errors
+    stream.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=errors)
 
 
 def plain(table: Table) -> str:
@@ -177,7 +194,8 @@ def charts(drawings: Sequence[Drawing], width: int = 80, height: int = 10) -> li
     if len(runs) > 1:
         rows.append(Text("  ").join(Text(f"━ {run}", COLOURS[at % len(COLOURS)]) for at, run in enumerate(runs)))
     for drawing in drawings:
-        rows.append(Text.assemble((drawing.key, "bold"), (f"  {drawing.remark}" if drawing.remark else "", "dim")))
+        remark = f"  {drawing.remark}" if drawing.remark else ""
+        rows.append(Text.assemble((clean(drawing.key), "bold"), (remark, "dim")))
         write = percentage if drawing.share else number
         lines = [(runs.index(label), line) for label, line in drawing.lines]
         rows += draw(lines, width, height, write)

@@ -58,6 +58,13 @@ def test_what_a_run_has_logged(run):
     assert rows[1:] == [["n.acc", "0.625", "+0.125"], ["n.share", "62.500%", "+12.500", "pp"]]
 
 
+def test_a_terminal_that_knows_no_bars(run):
+    """It shows question marks; the run is as good as any."""
+    rows, _ = run(4, PYTHONIOENCODING="latin-1")  # rich draws lines of ASCII there
+    rows = [[cell for cell in row if cell != "|"] for row in rows]
+    assert rows == [["m.loss", "22205", "?" * 12], ["n.acc", "0.5"], ["n.share", "50.000%"]]
+
+
 def test_switched_off(run, project):
     """By the setting; and where nobody looks there is none."""
     project.settings("summary: false\n")
