@@ -55,7 +55,7 @@ def one_line() -> Iterator[None]:
     except BrokenPipeError:
         raise  # whoever reads has had enough: click ends without a word
     except OSError as exc:
-        raise click.ClickException(f"{exc.filename}: {exc.strerror}") from exc
+        raise click.ClickException(f"{exc.filename or 'the output'}: {exc.strerror}") from exc
 
 
 def _here(metadata: ProjectMetadata | None, env: str | None) -> Binding:

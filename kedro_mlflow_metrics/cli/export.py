@@ -78,7 +78,7 @@ def export(  # noqa: PLR0913 - one per option
         return
     text = _text(seen, wanted, form, options)
     if output == "-":
-        click.echo(text, nl=False)
+        click.echo(text.encode(), nl=False)
     else:
         write_file(Path(output), text.encode())
 

@@ -20,9 +20,11 @@ from kedro_mlflow_metrics.views.tables import labels
 from kedro_mlflow_metrics.views.terminal import charts, print_charts, redrawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from kedro_mlflow_metrics.cli.common import Looking
+    from kedro_mlflow_metrics.delivery.read import Snapshot
+    from kedro_mlflow_metrics.views.drawing import Drawing
 
 __all__ = ["plot"]
 
@@ -47,14 +49,14 @@ def plot(look: Looking, *, names: tuple[str, ...], only: tuple[str, ...], output
     kedro metrics plot latest~1 latest --only "*loss" --output losses.html
     kedro metrics plot --follow
     """  # noqa: D301 - click keeps the lines below its \b as they are
-    suffix = Path(output).suffix if output else ""
-    if output and suffix not in (".html", ".png"):
+    suffix = Path(output or "").suffix.lower()
+    if output is not None and suffix not in (".html", ".png"):
         raise click.UsageError(f"--output {output!r}: accepted are names that end in .html or .png")
     if sum((bool(output), follow, bool(look.form))) > 1:
         raise click.UsageError("--output, --follow, --json and --md exclude each other")
     if follow:
         with suppress(KeyboardInterrupt):
-            _follow(look, names or (find.LATEST,), matching(only))
+            _follow(look, names or (find.LATEST,), only)
         return
     found = find.several(look.here, names or (find.LATEST,), look.experiment)
     drawn, single = drawings(found, matching(only), look.display.share)
@@ -62,9 +64,7 @@ def plot(look: Looking, *, names: tuple[str, ...], only: tuple[str, ...], output
         click.echo(text.strict(text.drawn(found, drawn)), nl=False)
         return
     if not drawn:
-        ours = f"run {found[0].name or found[0].run_id!r} has" if len(found) == 1 else "these runs have"
-        single_only = f", but {counted(len(single), 'metric')} without one: see 'show'" if single else ""
-        raise MetricsError(f"{ours} no{' such' if only else ''} curve{single_only}")
+        raise _nothing(found, only, single)
     if output:
         from kedro_mlflow_metrics.views import figure
 
@@ -80,16 +80,28 @@ def plot(look: Looking, *, names: tuple[str, ...], only: tuple[str, ...], output
         click.echo(f"Not drawn: {counted(len(single), 'metric')} without a curve; 'show' has them.", err=True)
 
 
-def _follow(look: Looking, names: Sequence[str], wanted: Callable[[str], bool]) -> None:
+def _nothing(runs: Sequence[Snapshot], only: Sequence[str], single: Sequence[str]) -> MetricsError:
+    """Return the error for runs of which nothing can be drawn; ``single`` are their metrics with one point."""
+    ours = f"run {runs[0].name or runs[0].run_id!r} has" if len(runs) == 1 else "these runs have"
+    without = f", but {counted(len(single), 'metric')} without one: see 'show'" if single else ""
+    return MetricsError(f"{ours} no{' such' if only else ''} curve{without}")
+
+
+def _follow(look: Looking, names: Sequence[str], only: Sequence[str]) -> None:
     """Draw until all runs have ended; without a terminal only what there is then."""
     runs = find.several(look.here, names, look.experiment)
+    drawn: list[Drawing] = []
+    single: list[str] = []
     with redrawn() as draw:
         while True:
             with suppress(MetricsError):  # an outage passes
                 runs = find.several(look.here, [run.run_id for run in runs], look.experiment)
                 going = any(run.status == "RUNNING" for run in runs)
                 if sys.stdout.isatty() or not going:
-                    draw(drawings(runs, wanted, look.display.share)[0])
+                    drawn, single = drawings(runs, matching(only), look.display.share)
+                    draw(drawn)
                 if not going:
-                    return
+                    break
             time.sleep(_PAUSE_SECONDS)
+    if not drawn:
+        raise _nothing(runs, only, single)

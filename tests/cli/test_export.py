@@ -245,6 +245,15 @@ def test_a_closed_pipe(rich, command, form):
     assert "Error" not in done.stderr and "Traceback" not in done.stderr and "Exception" not in done.stderr
 
 
+def test_a_name_that_the_output_cannot_spell(store, saved, tmp_path):
+    """An export is UTF-8, whatever a terminal or a pipe has."""
+    saved({"größe": 0.5})
+    env = {**os.environ, "MLFLOW_TRACKING_URI": store.uri, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "kedro_mlflow_metrics", "export", "latest", "--format", "csv"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=True, timeout=60)
+    assert "größe,0," in done.stdout.decode()
+
+
 # What is refused
 
 

@@ -71,7 +71,9 @@ def test_what_is_refused(curves, kedro):
     """Another kind of file, two answers at once, and curves that are not there: one line each."""
     assert "end in .html or .png" in kedro.answer(curves.root, "plot", "-o", "x.svg", code=2)[1]
     assert "exclude each other" in kedro.answer(curves.root, "plot", "-o", "x.png", "--follow", code=2)[1]
-    assert "has no such curve" in kedro.answer(curves.root, "plot", "--only", "nothing", code=1)[1]
+    assert "end in .html or .png" in kedro.answer(curves.root, "plot", "-o", "", code=2)[1]
+    for more in ((), ("--follow",)):
+        assert "has no such curve" in kedro.answer(curves.root, "plot", "--only", "nothing", *more, code=1)[1]
     curves.kedro("run", "--pipeline", "single")
     log = kedro.answer(curves.root, "plot", code=1)[1]
     assert "has no curve, but 1 metric without one: see 'show'" in log
