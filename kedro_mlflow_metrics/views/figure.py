@@ -176,7 +176,10 @@ def as_png(drawings: Sequence[Drawing], columns: int = 2) -> bytes:
     picture = io.BytesIO()
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always")
-        drawn.savefig(picture, format="png")
+        try:
+            drawn.savefig(picture, format="png")
+        except (ValueError, OverflowError) as exc:
+            raise MetricsError(f"a picture cannot show these values: {exc}", "choose others with --only") from exc
     if any("missing from font" in str(doubt.message) for doubt in doubts):
         log.warning("The picture's font lacks some characters of the names; a page, .html, has them")
     return picture.getvalue()
