@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -130,15 +129,15 @@ def looking(command: Command) -> Command:
             raise click.UsageError("--json and --md exclude each other")
         with one_line():
             from kedro_mlflow_metrics.project.catalog import display_of
+            from kedro_mlflow_metrics.views.terminal import lossy
 
-            if isinstance(sys.stdout, io.TextIOWrapper):
-                sys.stdout.reconfigure(errors="replace")  # a terminal or pipe that takes no sparkline
             with _reading():
                 project = project_of(metadata, env)
                 settings = project.settings()
                 display = display_of(settings, project.config("catalog"))
             form = "json" if as_json else "md" if as_md else ""
-            return command(Looking(project.here(settings), experiment, display, form), **options)
+            with lossy(sys.stdout):
+                return command(Looking(project.here(settings), experiment, display, form), **options)
 
     return called  # type: ignore[return-value] # click calls it with options alone
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "charts",
+    "lossy",
     "pieces",
     "plain",
     "print_charts",
@@ -58,7 +59,7 @@ def print_table(table: Table, *, stderr: bool = False) -> None:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    with _lossy(stream):
+    with lossy(stream):
         if stream.isatty():
             console = Console(stderr=stderr, highlight=False)
             for at, piece in enumerate(pieces(table, console)):
@@ -71,7 +72,7 @@ def print_table(table: Table, *, stderr: bool = False) -> None:
 
 
 @contextmanager
-def _lossy(stream: TextIO) -> Iterator[None]:
+def lossy(stream: TextIO) -> Iterator[None]:
     """Have a question mark written for each character, of a sparkline say, that the stream's encoding lacks."""
     if not isinstance(stream, io.TextIOWrapper):
         yield
