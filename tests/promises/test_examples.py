@@ -14,12 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from support.pages import BLOCK, PAGES, ROOT, blocks
 from support.project import BIN, Project, Store
 
 from kedro_mlflow_metrics.kubeflow.rules import check
 
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ID = "0123456789abcdef0123456789abcdef"
 pytestmark = [pytest.mark.minutes, pytest.mark.newest]
 TASKS = """
@@ -70,11 +69,6 @@ def register_pipelines():
 """
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """Return the examples of a page in a language."""
-    return [text for found, text in BLOCK.findall((ROOT / page).read_text()) if found == language]
-
-
 def shell(project: Project, text: str, *arguments: str, **env: str) -> str:
     """Run the commands of an example in a shell, and return what they print."""
     script = re.sub(r"^\$ ", "", text, flags=re.MULTILINE)
@@ -107,8 +101,7 @@ def tasks(project: Project) -> Project:
 
 def test_each_file_has_its_name():
     """So that it is clear where it belongs, and that the tests find it."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    texts = [text for page in pages for kind, text in BLOCK.findall(page.read_text()) if kind == "yaml"]
+    texts = [text for page in PAGES for kind, text in BLOCK.findall(page.read_text()) if kind == "yaml"]
     assert len(texts) > 20
     assert [text for text in texts if not re.match(r"# \S+\.yml\n", text)] == []
 

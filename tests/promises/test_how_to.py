@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from support import pages
+from support.pages import BLOCK, PAGES, ROOT
 
 from kedro_mlflow_metrics import MlflowMetricsDataSet
 from kedro_mlflow_metrics.cli import COMMANDS, metrics
 from kedro_mlflow_metrics.delivery import clock
 from kedro_mlflow_metrics.project.settings import FILE, read_settings
 
-DOCS = Path(__file__).parents[2] / "docs"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
+DOCS = ROOT / "docs"
 COMMAND = re.compile(r"(?:kedro|python -m kedro_)(?:metrics| metrics|mlflow_metrics) +([a-z]+.*)")
 pytestmark = pytest.mark.minutes
 NODES = """
@@ -31,8 +30,8 @@ def register_pipelines():
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """Return the examples of a page in a language."""
-    return [text for found, text in BLOCK.findall((DOCS / f"how-to/{page}.md").read_text()) if found == language]
+    """Return the examples of a how-to in a language."""
+    return pages.blocks(f"docs/how-to/{page}.md", language)
 
 
 def commands(page: str) -> list[str]:
