@@ -78,7 +78,7 @@ def integer_of(kind: str, where: str, value: object) -> int:
     cause = None
     if is_step(value):
         try:
-            number = operator.index(value)  # type: ignore[arg-type]
+            number = operator.index(value)  # type: ignore[arg-type] # what it raises is caught
         except Exception as exc:  # noqa: BLE001 - whatever the user's object raises
             cause = exc
     if number is None:
@@ -143,10 +143,10 @@ def number_of(where: str, value: object, advice: str = "") -> float:
         fail(where, f"got {shown(value)}; accepted: a number{advice}")
     try:
         if isinstance(getattr(value, "ndim", None), int) or not hasattr(value, "__float__"):
-            value = (value if hasattr(value, "item") else value.numpy()).item()  # type: ignore[attr-defined]
+            value = (value if hasattr(value, "item") else value.numpy()).item()  # type: ignore[attr-defined] # caught below
         if isinstance(value, str | bytes | complex):
             fail(where, f"got {shown(value)}; accepted: a number")
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type] # caught below
     except OverflowError:
         fail(where, "the number is too large for a 64-bit float")
     except InvalidMetricsError:
@@ -162,7 +162,7 @@ def numbers_of(where: str, items: Sequence[object]) -> array[float]:
     """Return many values as floats: in one step where they are plain, else one by one."""
     if set(map(type, items)) <= PLAIN:
         try:
-            return array("d", items)  # type: ignore[arg-type]
+            return array("d", items)  # type: ignore[arg-type] # their types were just looked at
         except OverflowError:
             pass
     return array("d", (number_of(f"{where}, position {at}", item) for at, item in enumerate(items)))

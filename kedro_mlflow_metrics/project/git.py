@@ -25,7 +25,7 @@ def would_add(path: Path) -> bool:
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
     try:
-        command = ["git", *arguments]  # wherever it stands
+        command = ["git", *arguments]  # wherever it stands; S603 is about arguments of others, these are ours
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return None

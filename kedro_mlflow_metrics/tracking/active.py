@@ -80,7 +80,7 @@ def _stack() -> list[Any]:
     """Return this thread's stack of active runs; MLflow has no public way to adopt a run."""
     from mlflow.tracking import fluent
 
-    return fluent._active_run_stack.get()  # type: ignore[no-any-return]  # noqa: SLF001 - no public way
+    return fluent._active_run_stack.get()  # type: ignore[no-any-return] # MLflow's  # noqa: SLF001 - no public way
 
 
 def _push(info: RunInfo, stack: list[Any]) -> Any:  # noqa: ANN401 - mlflow.ActiveRun

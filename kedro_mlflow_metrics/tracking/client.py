@@ -57,7 +57,7 @@ class ClientStore:
 
             self._client = MlflowClient(server.uri)
             # No public way to what the client asks. `MlflowClient.log_batch` would link each point to the active model
-            self._store = self._client._tracking_client.store  # noqa: SLF001
+            self._store = self._client._tracking_client.store  # noqa: SLF001 - as said above
             engine = getattr(self._store, "engine", None)
         if engine is not None:
             _engines.value.add(engine)
